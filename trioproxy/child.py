@@ -1,0 +1,412 @@
+"""A stdio server as a transport: one process, its three pipes, and its end (every revision, Transports §stdio).
+
+    async with open_child(config, on_stderr=...) as child:      the process lives exactly as long as the block
+        child.send_nowait(message)
+        lines = await child.receive()
+
+Who does what: one task writes stdin, one reads stderr, one waits for the exit; stdout is read by whoever calls `receive`,
+so that a message goes from the pipe to where it is needed without changing hands.
+
+The end of the block is the shutdown that the specification draws (Lifecycle §Shutdown, stdio): close stdin, wait, SIGTERM,
+wait, SIGKILL; here for the whole process group, since what `sh -c` or `npx` started is ours as well.  A process that has
+put itself into a session of its own (`setsid`) has left the family and is not followed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import cache
+from typing import IO, Final
+
+import trio
+
+from .config import ChildConfig
+from .protocol.errors import ChildError, ChildExited, CommandFailed
+from .protocol.lines import LineFramer, OversizedLine
+
+READ_SIZE: Final = 64 * 1024
+MAX_QUEUED: Final = 1024 * 1024
+"""Bytes waiting for a child to read its stdin, beyond which senders wait."""
+STOP_RUNG: Final = 2.0
+"""Seconds for a child to act on each of: end of its stdin, SIGTERM, SIGKILL."""
+_DRAIN_TIME: Final = 0.5
+"""Seconds for what a dead child wrote to be read, if something else holds its stdout open."""
+_LAST_WORDS_TIME: Final = 0.1
+"""Seconds for the stderr of a dead child to be read, likewise, before its end is told."""
+_EXIT_TIME: Final = 1.0
+"""Seconds for a child that has closed its stdout to exit."""
+_MAX_STDERR_LINE: Final = 8 * 1024
+_LAST_WORDS: Final = 20
+"""Lines of stderr that are kept to explain an end."""
+
+# What the SDKs' stdio clients pass on by themselves.
+_MINIMAL_ENVIRONMENT: Final = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
+
+
+@asynccontextmanager
+async def open_child(config: ChildConfig, *, on_stderr: Callable[[str], None]) -> AsyncIterator[Child]:
+    """Start a stdio server, for as long as the block runs.
+
+    When the block has ended, however it ended, so have the process and its process group; that takes at most three
+    times STOP_RUNG, shielded from cancellation.
+
+    Args:
+      on_stderr: called with each line that the child writes to its stderr.
+
+    Raises:
+      CommandFailed: the command can't be run: not found, not executable, no such working directory.
+    """
+    # No checkpoint between the start of the process and the `try`: a cancellation must find somebody who ends it.
+    child = Child(_start(config), config.max_message_size, on_stderr)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child._feed_stdin)
+            nursery.start_soon(child._relay_stderr)
+            nursery.start_soon(child._watch_exit)
+            yield child
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            await child._stop()
+
+
+class Child:
+    """A running stdio server; a `Transport`.
+
+    Attributes:
+      pid: of the process, which leads a process group of its own.
+      has_spoken: whether any line has come from it.
+      last_words: the last lines of its stderr.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], max_message_size: int | None, on_stderr: Callable[[str], None]
+    ) -> None:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        self.pid: Final = process.pid
+        self.has_spoken = False
+        self.last_words: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._process = process
+        self._on_stderr = on_stderr
+        self._framer = LineFramer(max_message_size)
+        self._failure: ChildError | None = None
+        self._exited = trio.Event()
+        self._stderr_ended = trio.Event()
+        self._outbox: list[bytes] = []
+        self._queued = 0
+        self._filled = trio.lowlevel.ParkingLot()
+        self._emptied = trio.lowlevel.ParkingLot()
+        self._stdin, self._stdout, self._stderr = (p.fileno() for p in (process.stdin, process.stdout, process.stderr))
+        for fd in (self._stdin, self._stdout, self._stderr):
+            os.set_blocking(fd, False)
+
+    @property
+    def failure(self) -> ChildError | None:
+        """How the child ended, once it has."""
+        return self._failure
+
+    def kill(self) -> None:
+        """Send SIGKILL to the child and all its family, now."""
+        self._signal_group(signal.SIGKILL)
+
+    async def wait_exited(self) -> None:
+        """Return once the process has ended."""
+        await self._exited.wait()
+
+    def send_nowait(self, message: bytes) -> None:
+        """Queue one message for the child's stdin."""
+        if self._failure is not None:
+            return
+        self._outbox.append(message)
+        self._queued += len(message)
+        self._filled.unpark()
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether more than MAX_QUEUED bytes wait for the child to read them."""
+        return self._queued > MAX_QUEUED
+
+    async def wait_writable(self) -> None:
+        """Return once the child has read enough of what waits for it.
+
+        Raises:
+          ChildError: the child has ended.
+        """
+        while self._failure is None and self.is_congested:
+            await self._emptied.park()
+        if self._failure is not None:
+            raise self._failure
+
+    async def receive(self) -> list[bytes | OversizedLine]:
+        """Return the next lines of the child's stdout, at least one.
+
+        Raises:
+          ChildError: the child has ended and all that it wrote has been returned.
+        """
+        assert self._process.stdout is not None
+        while True:
+            if not self._process.stdout.closed:
+                with suppress(trio.ClosedResourceError):
+                    await trio.lowlevel.wait_readable(self._stdout)
+            # A line longer than the pipe comes in pieces that follow each other closely: waiting for each of them
+            # would cost a round of the scheduler for every 64 KiB.
+            for _ in range(16):
+                data = self._read_stdout()
+                if data is None:
+                    break
+                if not data:
+                    await self._settle_failure()
+                    assert self._failure is not None
+                    raise self._failure
+                if lines := self._framer.feed(data):
+                    self.has_spoken = True
+                    return lines
+
+    def _read_stdout(self) -> bytes | None:
+        """Return what is there: None for nothing yet, b"" for nothing ever again."""
+        assert self._process.stdout is not None
+        if self._process.stdout.closed:
+            return b""
+        try:
+            return os.read(self._stdout, READ_SIZE)
+        except BlockingIOError:
+            return None
+
+    async def _settle_failure(self) -> None:
+        """Wait until it is known how a child ended whose stdout has."""
+        with trio.move_on_after(_EXIT_TIME):
+            await self._exited.wait()
+        if self._failure is None:
+            self._fail(ChildExited("the server closed its stdout without exiting", data=self._post_mortem()))
+
+    # The tasks
+
+    async def _feed_stdin(self) -> None:
+        """Write what is queued.
+
+        No other task writes: a cancelled write leaves half a line in the pipe, for the next message to be glued to.
+        This one is cancelled only together with the child.
+        """
+        while True:
+            while not self._outbox:
+                await self._filled.park()
+            data = memoryview(b"\n".join((*self._outbox, b"")))
+            self._outbox.clear()
+            self._queued = len(data)
+            while data:
+                try:
+                    written = os.write(self._stdin, data)
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._stdin)
+                    continue
+                except BrokenPipeError:
+                    # Nobody reads any more.  What was queued is lost; the watcher will tell how the child ended.
+                    return
+                data = data[written:]
+                self._queued -= written
+            self._queued = sum(map(len, self._outbox))
+            self._emptied.unpark_all()
+
+    async def _relay_stderr(self) -> None:
+        framer = LineFramer(_MAX_STDERR_LINE)
+        data = b" "
+        while data:
+            try:
+                await trio.lowlevel.wait_readable(self._stderr)
+                data = os.read(self._stderr, READ_SIZE)
+            except BlockingIOError:
+                continue
+            # The end of the stream ends an unfinished line, too.
+            for line in framer.feed(data or b"\n"):
+                raw = line if isinstance(line, bytes) else line.head + b"..."
+                text = raw.decode(errors="replace").rstrip()
+                self.last_words.append(text)
+                self._on_stderr(text)
+        self._stderr_ended.set()
+
+    async def _watch_exit(self) -> None:
+        """Wait for the process to end, and say how it did.  What it left in its pipes is still read."""
+        await _wait_exit(self._process)
+        with trio.move_on_after(_LAST_WORDS_TIME):
+            await self._stderr_ended.wait()
+        self._fail(ChildExited(f"the server {describe_exit(self._process.returncode)}", data=self._post_mortem()))
+        self._exited.set()
+        # A grandchild may hold the pipe open for ever.
+        await trio.sleep(_DRAIN_TIME)
+        self._close(self._process.stdout)
+
+    def _fail(self, failure: ChildError) -> None:
+        if self._failure is None:
+            self._failure = failure
+        self._outbox.clear()
+        self._queued = 0
+        self._emptied.unpark_all()
+
+    def _post_mortem(self) -> dict[str, object]:
+        code = self._process.returncode
+        how: dict[str, object] = {}
+        if code is not None:
+            how = {"exitStatus": code} if code >= 0 else {"signal": signal_name(-code)}
+        return {**how, "stderr": list(self.last_words), "restarts": 0}
+
+    # The end
+
+    async def _stop(self) -> None:
+        """Close stdin, then signal, until no process of the group is left."""
+        self._close(self._process.stdin)
+        async with trio.open_nursery() as nursery:
+            # A child that is blocked on a full pipe would never see the end of its stdin.
+            nursery.start_soon(self._discard_stdout)
+            if not self._stderr_ended.is_set():
+                nursery.start_soon(self._relay_stderr)
+            for rung in (None, signal.SIGTERM, signal.SIGKILL):
+                if rung is not None:
+                    self._signal_group(rung)
+                with trio.move_on_after(STOP_RUNG):
+                    await self._wait_group_gone()
+                    break
+            nursery.cancel_scope.cancel()
+        for pipe in (self._process.stdout, self._process.stderr):
+            self._close(pipe)
+        self._fail(ChildExited("the server was stopped", data=self._post_mortem()))
+        self._exited.set()
+
+    async def _wait_group_gone(self) -> None:
+        await _wait_exit(self._process)
+        pause = 0.002
+        while self._signal_group(0):
+            await trio.sleep(pause)
+            pause = min(2 * pause, 0.05)
+
+    def _signal_group(self, number: int) -> bool:
+        """Signal every process of the group; 0 just asks.  False when there is none left."""
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+    async def _discard_stdout(self) -> None:
+        with suppress(trio.ClosedResourceError):
+            data: bytes | None = b" "
+            while data != b"":
+                await trio.lowlevel.wait_readable(self._stdout)
+                data = self._read_stdout()
+
+    def _close(self, pipe: IO[bytes] | None) -> None:
+        if pipe is not None and not pipe.closed:
+            trio.lowlevel.notify_closing(pipe.fileno())
+            pipe.close()
+
+
+def describe_exit(code: int | None) -> str:
+    """Return how a process ended, in words that follow "the server"."""
+    if code is None:
+        return "has not exited"
+    return f"exited with status {code}" if code >= 0 else f"was killed by {signal_name(-code)}"
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal, such as SIGKILL."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _start(config: ChildConfig) -> subprocess.Popen[bytes]:
+    environment = dict(_environment(config))
+    argv = ["/bin/sh", "-c", " ".join(config.argv)] if config.shell else list(config.argv)
+    _check_runnable(argv[0], config, environment)
+    with _explained(argv):
+        # Not `trio.lowlevel.open_process`: it forks in a worker thread, and the signal that a child asks for on the
+        # death of its parent is sent on the death of the *thread* that started it.  This blocks for about a millisecond.
+        return subprocess.Popen(
+            [*_parent_death_prefix(), *argv],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=config.cwd,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _environment(config: ChildConfig) -> Iterator[tuple[str, str]]:
+    for name, value in os.environ.items():
+        # Ours may hold keys; they are none of the child's business.
+        if not name.startswith("MCP_PROXY_") and (config.pass_environment or name in _MINIMAL_ENVIRONMENT):
+            yield name, value
+    yield from config.environment.items()
+
+
+def _check_runnable(program: str, config: ChildConfig, environment: Mapping[str, str]) -> None:
+    """Say what is wrong with the command before somebody else says it less clearly.
+
+    Raises:
+      CommandFailed: it can't be run.
+    """
+    if config.cwd is not None and not config.cwd.is_dir():
+        raise CommandFailed(f"the working directory {str(config.cwd)!r} does not exist")
+    if os.sep in program:
+        path = os.path.join(config.cwd or "", program)
+        if not os.path.exists(path):
+            raise CommandFailed(f"command not found: {program!r} does not exist")
+        if os.path.isdir(path) or not os.access(path, os.X_OK):
+            raise CommandFailed(f"command not executable: {program!r}")
+    elif shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
+        hint = "; quote the arguments separately, or use --shell" if " " in program else ""
+        raise CommandFailed(f"command not found: {program!r} is nowhere in PATH{hint}")
+
+
+@contextmanager
+def _explained(argv: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CommandFailed(f"can't start {argv[0]!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise CommandFailed(f"can't start {argv[0]!r}: {error}") from error
+
+
+@cache
+def _parent_death_prefix() -> tuple[str, ...]:
+    """Return what to put before a command so that it gets SIGTERM if we are killed (Linux, `prctl(PR_SET_PDEATHSIG)`).
+
+    `setpriv` belongs to util-linux.  Where it is missing, a child of a killed proxy still sees its stdin end.
+    """
+    program = shutil.which("setpriv") if sys.platform == "linux" else None
+    if program is None:
+        return ()
+    try:
+        usage = subprocess.run([program, "--help"], capture_output=True, timeout=5, check=False).stdout  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return (program, "--pdeathsig", "TERM", "--") if b"--pdeathsig" in usage else ()
+
+
+async def _wait_exit(process: subprocess.Popen[bytes]) -> None:
+    """Return once the process has ended and is reaped."""
+    if process.poll() is None:
+        if sys.platform == "linux":
+            pidfd = os.pidfd_open(process.pid)
+            try:
+                await trio.lowlevel.wait_readable(pidfd)
+            finally:
+                os.close(pidfd)
+        else:
+            await trio.to_thread.run_sync(_wait_unreaped, process.pid, abandon_on_cancel=True)
+        process.poll()
+
+
+def _wait_unreaped(pid: int) -> None:
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)

@@ -1,0 +1,242 @@
+"""The command line: words and environment in, a proxy that serves and an exit code out.
+
+The first half decides and is pure: `read_command_line` makes a `Config` of words, by the table in `options`.  The second
+half, `main`, does what was decided.
+
+Exit codes: 0 an orderly end, 1 a failure while starting or running, 2 a mistake on the command line, and 130 (128 +
+SIGINT, as a shell has it) for an interrupt before there was anything to end in order.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shlex
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from trioproxy import logs
+from trioproxy.config import (
+    ChildConfig,
+    Config,
+    ConfigError,
+    EndpointConfig,
+    LimitConfig,
+    ListenConfig,
+    LogConfig,
+    TimeConfig,
+)
+from trioproxy.options import OPTIONS, SPELLINGS, USAGE, VARIABLES, Option, render_help
+from trioproxy.protocol.errors import TrioproxyError
+from trioproxy.values import QUESTION
+
+DEMO = (sys.executable, "-m", "trioproxy.demo")
+
+_SECTIONS: Mapping[str, Callable[..., Any]] = {
+    "child": ChildConfig,
+    "listen": ListenConfig,
+    "endpoints": EndpointConfig,
+    "times": TimeConfig,
+    "limits": LimitConfig,
+    "log": LogConfig,
+}
+
+
+@dataclass(frozen=True)
+class Given:
+    """One value of one option, still as it was written, and under which spelling."""
+
+    option: Option
+    spelling: str
+    negates: bool
+    text: str
+
+    def read(self) -> Any:
+        try:
+            value = self.option.kind.read(self.text)
+        except ValueError:
+            raise ConfigError(f"{self.spelling} {self.text!r}: expected {self.option.kind.expected}") from None
+        return not value if self.negates else value
+
+
+def read_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Config | str:
+    """Return what is to be served, or the text that was asked for instead (`--help`, `--version`).
+
+    Raises:
+      ConfigError: a mistake of the user's; the message names the option, what came and what was expected.
+    """
+    words, command = read_words(argv)
+    asked = {given.option.name for given in words if given.option.kind is QUESTION and given.read()}
+    if "help" in asked:
+        return render_help()
+    if "version" in asked:
+        return f"trioproxy {_version()}\n"
+    # An option on the command line replaces all that the environment says about it, and what is replaced is never read:
+    # Kubernetes sets MCP_PROXY_PORT=tcp://... beside a service called mcp-proxy, and --port is the way out.
+    return configure(_by_option(read_environment(environ)) | _by_option(words), command)
+
+
+def read_words(argv: Sequence[str]) -> tuple[list[Given], tuple[str, ...]]:
+    """Return the options at the start of `argv`, and the command that follows them."""
+    rest = list(argv)
+    found = []
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        spelling, equals, text = word.partition("=")
+        if spelling not in SPELLINGS:
+            raise ConfigError(f"{spelling}: no such option{_suggestion(spelling)}")
+        option, negates = SPELLINGS[spelling]
+        if not option.takes_value:
+            text = text if equals or option.kind is QUESTION else "on"
+        elif not equals:
+            # A value may start with one dash, so that `--port -1` is told what a port is.
+            if not rest or rest[0].startswith("--"):
+                came = repr(rest[0]) if rest else "nothing"
+                raise ConfigError(f"{spelling}: expected {option.kind.expected}; {came} came instead of a value")
+            text = rest.pop(0)
+        found.append(Given(option, spelling, negates, text))
+    return found, tuple(rest)
+
+
+def read_environment(environ: Mapping[str, str]) -> Iterator[Given]:
+    """Yield what the variables in `environ` say, blanks around a value not counted.
+
+    An empty variable says nothing: that is how a compose file unsets one.
+    """
+    for name, (option, negates) in VARIABLES.items():
+        text = environ.get(name, "")
+        for piece in text.split(option.separator) if option.separator else [text]:
+            if piece.strip():
+                yield Given(option, name, negates, piece.strip())
+
+
+def configure(given: Mapping[str, list[Given]], command: tuple[str, ...]) -> Config:
+    """Return what `given`, the defaults and `command` amount to."""
+    values = {option.name: _value(option, given.get(option.name, [])) for option in OPTIONS.values()}
+
+    sections: dict[str, dict[str, Any]] = {section: {} for section in ("", *_SECTIONS)}
+    for option in OPTIONS.values():
+        section, _, field = option.sets.rpartition(".")
+        if field:
+            sections[section][field] = values[option.name]
+    sections["child"]["argv"] = choose_command(command, demo=values["demo"], shell=values["shell"])
+
+    if values["endpoint"]:
+        if len(values["server"]) != 1:
+            raise ConfigError("--endpoint is the path of one transport, and both are served: add --server sse or stream")
+        (transport,) = values["server"]
+        if f"{transport}-endpoint" in given:
+            raise ConfigError(f"--endpoint and --{transport}-endpoint are the same path here: give one of them")
+        sections["endpoints"][f"{transport}_endpoint"] = values["endpoint"]
+
+    concerns = {section: make(**sections[section]) for section, make in _SECTIONS.items()}
+    return Config(**concerns, **sections[""])
+
+
+def choose_command(words: tuple[str, ...], *, demo: bool, shell: bool) -> tuple[str, ...]:
+    """Return the argv of the child: `words` untouched, or the demo's; for a shell, all in one word."""
+    if demo and words:
+        raise ConfigError(f"--demo serves the built-in demo server, but a command came as well: {shlex.join(words)}")
+    if words and words[0].lower().startswith(("http://", "https://")):
+        raise ConfigError(f"{words[0]} is a URL: serving a remote server on stdio is not part of this version")
+    if demo:
+        return (shlex.join(DEMO),) if shell else DEMO
+    # Joined as Node's `spawn(..., {shell: true})` does it, so that what worked with the original works here.
+    return (" ".join(words),) if shell and words else words
+
+
+def _by_option(source: Iterable[Given]) -> dict[str, list[Given]]:
+    grouped: dict[str, list[Given]] = {}
+    for given in source:
+        grouped.setdefault(given.option.name, []).append(given)
+    return grouped
+
+
+def _value(option: Option, given: list[Given]) -> Any:
+    values = [one.read() for one in given]
+    if option.separator:
+        return option.gather(values)
+    if values:
+        return values[-1]
+    return None if option.default is None else option.kind.read(option.default)
+
+
+def _suggestion(spelling: str) -> str:
+    """Return `; did you mean …?`, or nothing where nothing is near."""
+    near = difflib.get_close_matches(spelling, SPELLINGS, n=1)
+    return f"; did you mean {near[0]}?" if near else "; --help lists them all"
+
+
+def _version() -> str:
+    try:
+        return metadata.version("trioproxy")
+    except metadata.PackageNotFoundError:
+        return "(not installed: running from its source)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line `argv` says (by default, this process's) and return the exit code."""
+    _fill_standard_descriptors()
+    status = 130
+    try:
+        status = _run(sys.argv[1:] if argv is None else argv)
+    except* KeyboardInterrupt:
+        # From before `serve` took over the signals: nothing runs yet, and a traceback would tell nobody anything.
+        pass
+    return status
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        wanted = read_command_line(argv, os.environ)
+    except ConfigError as error:
+        logs.write_to_stderr(f"{USAGE}trioproxy: error: {error}\n")
+        return 2
+    if isinstance(wanted, str):
+        print(wanted, end="")  # noqa: T201
+        return 0
+    logs.set_up(wanted.log)
+    # Only now: `--help` and a mistake need no event loop, and get their answer in a fraction of the time.
+    from trioproxy.server import serve
+
+    return run_to_its_end(serve, wanted)
+
+
+def run_to_its_end(serve: Callable[[Config], Awaitable[None]], config: Config) -> int:
+    """Run `serve(config)` and return the exit code that its end amounts to, having said why if it is not 0.
+
+    An error that trioproxy does not foresee is a defect in it, and comes out as it is, traceback and all.
+    """
+    import trio
+
+    status = 0
+    try:
+        trio.run(serve, config)
+    except* TrioproxyError as group:
+        status = 1
+        for error in _leaves(group):
+            logs.report_failure(error, config.log)
+    return status
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _fill_standard_descriptors() -> None:
+    """Open /dev/null in place of each of stdin, stdout and stderr that we were started without.
+
+    Otherwise the next socket or pipe would get the number 2, and log lines would go to some client or child.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)

@@ -1,0 +1,258 @@
+"""Which sessions exist, and the nursery that they live in.
+
+    nursery ─┬─ berth       a child, from its start to its end, and the session that came to use it
+             ├─ berth
+             └─ berth       a spare: its child runs, and nobody has come yet
+
+A child never changes hands.  The task that starts it waits with it until a client comes, runs the session, and ends both;
+a spare is simply a berth that is still free, and so a new session waits for no interpreter.
+
+Each berth is a boundary: what goes wrong in it is logged, with its traceback, and takes no other along.  The nursery is
+nobody's HTTP exchange's, since a session outlives the exchange that opened it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from .child import Child, open_child
+from .config import Config
+from .protocol.errors import ChildError, CommandFailed, SessionNotFound, ShuttingDown, TooManySessions, TrioproxyError
+from .session import RETRY_AFTER, Session
+
+logger = logging.getLogger("trioproxy.directory")
+stderr_logger = logging.getLogger("trioproxy.child")
+
+PROVE_TIME: Final = 0.5
+"""Seconds that a first child has to stay alive to be taken for a working server."""
+_RESPAWN_FIRST: Final = 0.5
+_RESPAWN_LONGEST: Final = 30.0
+"""Seconds before a dead spare is replaced: from the first, doubled with each death in a row, to the longest."""
+
+
+class Berth:
+    """One child, and in time its session."""
+
+    def __init__(self, number: int) -> None:
+        self.name = f"spare {number}"
+        self.child: Child | None = None
+        self.session: Session | None = None
+        self.claimed = trio.Event()
+
+    def hear(self, line: str) -> None:
+        """Pass a line of the child's stderr on to ours, with the name of the session that it belongs to."""
+        stderr_logger.info("%s: %s", self.name, line)
+
+
+class Directory:
+    """The sessions by their ids, and the spares.
+
+    Attributes:
+      proven: set once a child of the command has lived long enough, or answered.
+      last_exit: how the last child ended that ended by itself.
+    """
+
+    def __init__(self, config: Config, nursery: trio.Nursery) -> None:
+        self.proven = trio.Event()
+        self.is_draining = False
+        self.restarts = 0
+        self.last_exit: str | None = None
+        self._config = config
+        self._nursery = nursery
+        self._sessions: dict[str, Session] = {}
+        self._spares: list[Berth] = []
+        self._starting = 0  # spares that are about to be
+        self._berths = 0
+        self._all: set[Berth] = set()
+        self._deaths_in_a_row = 0
+        self._has_answered = False
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    @property
+    def spares(self) -> int:
+        """How many children wait for a session."""
+        return len(self._spares)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many sessions as may be."""
+        limit = self._config.limits.max_sessions
+        return limit is not None and len(self._sessions) >= limit
+
+    @property
+    def state(self) -> str:
+        """Whether a new session could be opened: `ready`; or why not: `starting`, `full`, `failing`, `draining`."""
+        if self.is_draining:
+            return "draining"
+        if not self.proven.is_set():
+            return "starting"
+        if self.is_full:
+            return "full"
+        return "failing" if self._deaths_in_a_row else "ready"
+
+    def kill_children(self) -> None:
+        """Kill every child at once, without ceremony."""
+        for berth in self._all:
+            if berth.child is not None:
+                berth.child.kill()
+
+    def find(self, session_id: str) -> Session:
+        """Return a session by its id.
+
+        Raises:
+          SessionNotFound: there is none, or no longer.
+        """
+        session = self._sessions.get(session_id)
+        if session is None or session.has_ended:
+            raise SessionNotFound("no such session: it is unknown or has ended; open a new one with initialize")
+        return session
+
+    async def open(self, *, mixes: bool = True, single_stream: bool = False) -> Session:
+        """Open a session with a child of its own: a spare if there is one.
+
+        Raises:
+          TooManySessions: there are as many as may be.
+          ShuttingDown: we are about to stop.
+          CommandFailed: there was no spare, and no child could be started.
+        """
+        if self.is_draining:
+            raise ShuttingDown("the proxy is shutting down", headers=RETRY_AFTER)
+        if self.is_full:
+            raise TooManySessions(f"{len(self)} sessions are open, the limit of --max-sessions", headers=RETRY_AFTER)
+        berth = self._take_spare() or await self._nursery.start(self._run_berth)
+        assert berth.child is not None
+        session = Session(berth.child, self._config, mixes=mixes, single_stream=single_stream)
+        berth.name = f"session {session.short_id}"
+        berth.session = self._sessions[session.id] = session
+        berth.claimed.set()
+        self.keep_spares()
+        return session
+
+    def _take_spare(self) -> Berth | None:
+        while self._spares:
+            berth = self._spares.pop(0)
+            if berth.child is not None and berth.child.failure is None:
+                return berth
+        return None
+
+    def keep_spares(self, at_least: int = 0) -> None:
+        """Start as many spares as are missing."""
+        wanted = max(self._config.child.spares, at_least)
+        while not self.is_draining and len(self._spares) + self._starting < wanted:
+            self._starting += 1
+            self._nursery.start_soon(self._start_spare)
+
+    async def _start_spare(self) -> None:
+        try:
+            # A server that can't live is not started as fast as it dies.
+            if self._deaths_in_a_row:
+                await trio.sleep(min(_RESPAWN_LONGEST, _RESPAWN_FIRST * 2.0 ** (self._deaths_in_a_row - 1)))
+            if not self.is_draining:
+                berth = await self._nursery.start(self._run_berth)
+                self._spares.append(berth)
+        except CommandFailed as error:
+            if not self.proven.is_set():
+                raise
+            self._note_death(str(error))
+        finally:
+            self._starting -= 1
+
+    async def _run_berth(self, *, task_status: trio.TaskStatus[Berth] = trio.TASK_STATUS_IGNORED) -> None:
+        self._berths += 1
+        berth = Berth(self._berths)
+        self._all.add(berth)
+        async with open_child(self._config.child, on_stderr=berth.hear) as child:
+            berth.child = child
+            task_status.started(berth)
+            if await self._wait_claimed(berth, child):
+                await self._run_session(berth, child)
+        self._all.discard(berth)
+
+    async def _run_session(self, berth: Berth, child: Child) -> None:
+        session = berth.session
+        assert session is not None
+        logger.info("%s: open, process %d", berth.name, child.pid)
+        try:
+            await session.run()
+        except* Exception:
+            # One session may fail without the others; its client has been told by now.
+            logger.exception("%s: failed", berth.name)
+        finally:
+            del self._sessions[session.id]
+            self._has_answered = self._has_answered or child.has_spoken
+            if child.failure is not None:
+                self.last_exit = str(child.failure)
+        logger.info("%s: ended%s", berth.name, f", {child.failure}" if child.failure else "")
+
+    async def _wait_claimed(self, berth: Berth, child: Child) -> bool:
+        """Wait until a session wants the child; False if it has died before."""
+        async with trio.open_nursery() as nursery:
+
+            async def wait_exited() -> None:
+                await child.wait_exited()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait_exited)
+            if not self.proven.is_set():
+                with trio.move_on_after(PROVE_TIME):
+                    await berth.claimed.wait()
+                self.proven.set()
+            await berth.claimed.wait()
+            nursery.cancel_scope.cancel()
+        if berth.claimed.is_set():
+            self._deaths_in_a_row = 0
+            return True
+        if berth in self._spares:
+            self._spares.remove(berth)
+        assert child.failure is not None
+        if not self._has_answered:
+            raise _command_failed(child.failure)
+        logger.error("%s: %s while it waited for a session", berth.name, child.failure)
+        self._note_death(str(child.failure))
+        return False
+
+    def _note_death(self, how: str) -> None:
+        self.restarts += 1
+        self._deaths_in_a_row += 1
+        self.last_exit = how
+        self.keep_spares()
+
+    async def drain(self, timeout: float) -> None:
+        """Let no session in any more, give running calls `timeout` seconds to finish, then end every stream."""
+        self.is_draining = True
+        with trio.move_on_after(timeout):
+            pause = 0.01
+            while any(session.calls for session in self._sessions.values()):
+                await trio.sleep(pause)
+                pause = min(2 * pause, 0.1)
+        for session in list(self._sessions.values()):
+            session.close(ShuttingDown("the proxy was shut down before the server had answered"))
+
+
+@asynccontextmanager
+async def open_directory(config: Config) -> AsyncIterator[Directory]:
+    """Keep sessions, and spares for them, for as long as the block runs; all children have ended when it has.
+
+    Raises:
+      CommandFailed: the command could not be started, or the first child ended before any had answered.
+    """
+    async with trio.open_nursery() as nursery:
+        directory = Directory(config, nursery)
+        # Without spares, too, one child proves that the command works, and serves the first session.
+        directory.keep_spares(at_least=1)
+        yield directory
+        directory.is_draining = True
+        nursery.cancel_scope.cancel()
+
+
+def _command_failed(failure: ChildError) -> TrioproxyError:
+    stderr = (failure.data or {}).get("stderr") or ["nothing on stderr"]
+    words = "".join(f"\n  {line}" for line in stderr)
+    return CommandFailed(f"{failure} before it had answered anything; its last words:{words}", data=failure.data)

@@ -1,0 +1,73 @@
+"""HTTP with SSE, the transport of the first revision (2024-11-05, Transports §HTTP with SSE).
+
+    GET  /sse                             opens a session; its first event says where to POST
+    POST /messages?session_id=…           a message to the server; answered 202, the response is an event
+
+The session is the GET: when it ends, so does the session.  Nothing is kept, and events have no ids.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..config import Config
+from ..directory import Directory
+from ..exchange import Exchange
+from ..protocol.errors import MethodNotAllowed, SessionRequired, TrioproxyError, Unavailable
+from ..protocol.headers import check_content_type
+from ..protocol.messages import Request, parse_body
+from ..protocol.sse import encode_endpoint_event
+from ..session import Session
+
+_ACCEPTED: Final = ((b"content-type", b"text/plain"),)
+
+
+class HTTPWithSSE:
+    """The endpoints at `--sse-endpoint` and `--message-endpoint`."""
+
+    def __init__(self, config: Config, directory: Directory) -> None:
+        self._config = config
+        self._directory = directory
+        # A session of the other transport is none of this one.
+        self._sessions: dict[str, Session] = {}
+
+    async def listen(self, exchange: Exchange) -> None:
+        """Serve the GET: open a session, and carry everything that its server says."""
+        if exchange.method != "GET":
+            raise MethodNotAllowed(f"{exchange.method} is not served here", headers=((b"allow", b"GET"),))
+        session = await self._directory.open(single_stream=True)
+        self._sessions[session.id] = session
+        try:
+            prefix = exchange.scope["root_path"]
+            location = f"{prefix}{self._config.endpoints.message_endpoint}?session_id={session.id}"
+            with session.attach(session.log.standalone) as cursor:
+                await exchange.carry(cursor, with_ids=False, first=encode_endpoint_event(location))
+        finally:
+            del self._sessions[session.id]
+            session.close(Unavailable("the client has closed its event stream"))
+
+    async def post(self, exchange: Exchange) -> None:
+        """Serve the POST: pass a message on."""
+        if exchange.method != "POST":
+            raise MethodNotAllowed(f"{exchange.method} is not served here", headers=((b"allow", b"POST"),))
+        check_content_type(exchange.header(b"content-type"))
+        session = self._find_session(exchange)
+        body = parse_body(await exchange.read_body(self._config.limits.max_body_size))
+        # Arrays came with the next revision, and were taken as one message each by some servers of this one.
+        messages = body if isinstance(body, list) else [body]
+        try:
+            await session.submit(messages)
+        except TrioproxyError as error:
+            first = messages[0]
+            await exchange.refuse(error, first.id if type(first) is Request else None)
+            return
+        await exchange.respond(202, b"Accepted", _ACCEPTED)
+
+    def _find_session(self, exchange: Exchange) -> Session:
+        values = exchange.query.get("session_id") or exchange.query.get("sessionId")
+        if not values:
+            raise SessionRequired("session_id is missing: POST to the address that the endpoint event has given")
+        session = self._sessions.get(values[0])
+        if session is None:
+            return self._directory.find("")
+        return session

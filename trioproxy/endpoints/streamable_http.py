@@ -1,0 +1,213 @@
+"""Streamable HTTP for the revisions with a handshake (2025-03-26, 2025-06-18, 2025-11-25; Transports §Streamable HTTP).
+
+    POST     messages to the server; a request is answered with one JSON body or a stream of events
+    GET      what the server says of its own accord, or a broken stream resumed with Last-Event-ID
+    DELETE   the end of the session
+
+**One body or a stream?**  A request whose answer comes within ANSWER_AT_ONCE and before anything else is answered as one
+JSON body.  Otherwise the response becomes a stream, and for a client of 2025-11-25 or later it opens with a priming event,
+so that whatever takes longer can be resumed from the first moment on.  What is answered at once could be lost together with
+its connection, as with any request over HTTP; the time in which that can happen is that short.
+
+Not here: 2026-07-28.  Its requests are refused in a way that makes a client fall back to `initialize`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from ..config import Config
+from ..directory import Directory
+from ..exchange import Exchange, priming
+from ..protocol.errors import (
+    EventNotFound,
+    InvalidRequest,
+    MethodNotAllowed,
+    SessionRequired,
+    TrioproxyError,
+    Unavailable,
+)
+from ..protocol.headers import EVENT_STREAM, JSON, check_accept, check_content_type, check_revision
+from ..protocol.messages import Message, Request, Response, parse_body
+from ..protocol.revisions import BATCH_REVISION, has_batches, has_priming_events
+from ..session import Cursor, Session
+
+ANSWER_AT_ONCE: Final = 0.05
+"""Seconds in which a lone answer is sent as one JSON body.
+
+Measured: the child's part of a small call takes well under a millisecond, that of a call of an SDK's server one to five; a
+stream costs a tenth more than a body.  So nearly every call that does no work of its own falls on the cheap side, and
+nobody waits noticeably longer for the sign that a call is running."""
+_MAX_BATCH: Final = 1000
+
+
+class StreamableHTTP:
+    """The endpoint at `--stream-endpoint`."""
+
+    def __init__(self, config: Config, directory: Directory) -> None:
+        self._config = config
+        self._directory = directory
+        self._json_only = config.json_response
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Serve one exchange."""
+        if exchange.method == "POST":
+            await self._post(exchange)
+        elif exchange.method == "GET" and not self._config.stateless:
+            await self._get(exchange)
+        elif exchange.method == "DELETE" and not self._config.stateless:
+            await self._delete(exchange)
+        else:
+            allowed = "POST" if self._config.stateless else "GET, POST, DELETE"
+            raise MethodNotAllowed(f"{exchange.method} is not served here", headers=((b"allow", allowed.encode()),))
+
+    # POST
+
+    async def _post(self, exchange: Exchange) -> None:
+        check_accept(exchange.header(b"accept"), *((JSON,) if self._json_only else (JSON, EVENT_STREAM)))
+        check_content_type(exchange.header(b"content-type"))
+        body = parse_body(await exchange.read_body(self._config.limits.max_body_size))
+        messages = body if isinstance(body, list) else [body]
+        first = messages[0]
+        try:
+            if self._config.stateless:
+                check_revision(exchange.header(b"mcp-protocol-version"))
+                await self._answer_without_session(exchange, messages)
+            elif type(first) is Request and first.method == "initialize" and len(messages) == 1:
+                await self._initialize(exchange, first)
+            else:
+                await self._pass_on(exchange, messages, is_batch=isinstance(body, list))
+        except TrioproxyError as error:
+            # "Error responses … MUST include the same ID as the request" (Basic §Responses), as far as there is one.
+            await exchange.refuse(error, first.id if type(first) is Request and len(messages) == 1 else None)
+
+    async def _initialize(self, exchange: Exchange, request: Request) -> None:
+        if request.has_modern_claim:
+            raise InvalidRequest("initialize belongs to the revisions with a handshake, and has no _meta of 2026-07-28")
+        if exchange.header(b"mcp-session-id") is not None:
+            # Who has a session can't open another within it; who wants a new one sends no id.
+            self._find_session(exchange)
+            raise InvalidRequest("the session is initialized already")
+        session = await self._directory.open(mixes=not self._json_only)
+        try:
+            stream = await session.submit([request])
+            assert stream is not None
+            with session.attach(stream) as cursor:
+                await self._answer(exchange, session, cursor, ((b"mcp-session-id", session.id.encode()),))
+        except BaseException:
+            # Nobody has learnt of the session.
+            session.close(Unavailable("the session was not opened"))
+            raise
+        if session.is_refused:
+            session.close(Unavailable("the server refused the handshake"))
+
+    async def _pass_on(self, exchange: Exchange, messages: list[Message], *, is_batch: bool) -> None:
+        session = self._find_session(exchange, messages)
+        check_revision(exchange.header(b"mcp-protocol-version"))
+        if is_batch:
+            self._check_batch(messages, session.revision)
+        stream = await session.submit(messages)
+        if stream is None:
+            # "If the input consists solely of (any number of) JSON-RPC responses or notifications … 202 Accepted".
+            await exchange.respond(202)
+            return
+        with session.attach(stream) as cursor:
+            await self._answer(exchange, session, cursor, is_batch=is_batch)
+
+    def _check_batch(self, messages: list[Message], revision: str) -> None:
+        if not has_batches(revision):
+            raise InvalidRequest(f"revision {revision} has no batches: a body is one message, not an array")
+        if len(messages) > _MAX_BATCH:
+            raise InvalidRequest(f"a batch of {len(messages)} messages, over the limit of {_MAX_BATCH}")
+        if any(type(message) is Request and message.method == "initialize" for message in messages):
+            # 2025-03-26, Lifecycle §Initialization: "MUST NOT be part of a JSON-RPC batch".
+            raise InvalidRequest("initialize may not be part of a batch")
+        kinds = {type(message) is Response for message in messages}
+        if len(kinds) == 2:
+            raise InvalidRequest("a batch holds either responses, or requests and notifications")
+
+    async def _answer(
+        self,
+        exchange: Exchange,
+        session: Session,
+        cursor: Cursor,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+        *,
+        is_batch: bool = False,
+    ) -> None:
+        """Answer with what the stream carries: as one body where that will do, else as a stream."""
+        if self._json_only:
+            answers: list[bytes] = []
+            while not cursor.is_at_end:
+                answers += (await cursor.read())[1]
+            body = b"[%b]" % b",".join(answers) if is_batch else answers[0]
+            session.log.forget(cursor.stream)
+            await exchange.respond_json(200, body, () if session.is_refused else headers)
+            return
+        with trio.move_on_after(ANSWER_AT_ONCE):
+            await cursor.wait()
+        if session.is_refused:
+            # There is no session whose id could be told.
+            headers = ()
+        if cursor.has_lone_answer and not is_batch:
+            _, (answer,) = await cursor.read()
+            session.log.forget(cursor.stream)
+            await exchange.respond_json(200, answer, headers)
+            return
+        keeps = session.log.keeps_sent
+        first = priming(cursor) if keeps and has_priming_events(session.revision) else b""
+        await exchange.carry(cursor, with_ids=keeps, first=first, headers=headers)
+
+    # GET and DELETE
+
+    async def _get(self, exchange: Exchange) -> None:
+        check_accept(exchange.header(b"accept"), EVENT_STREAM)
+        session = self._find_session(exchange)
+        check_revision(exchange.header(b"mcp-protocol-version"))
+        keeps = session.log.keeps_sent
+        stream, position = session.log.standalone, None
+        last_event_id = exchange.header(b"last-event-id")
+        if last_event_id:
+            if not keeps:
+                raise EventNotFound("streams can't be resumed here: the event store is off")
+            stream, position = session.log.find(last_event_id.decode("latin-1"))
+        with session.attach(stream, position) as cursor:
+            first = priming(cursor) if keeps and has_priming_events(session.revision) else b": open\n\n"
+            await exchange.carry(cursor, with_ids=keeps, first=first)
+
+    async def _delete(self, exchange: Exchange) -> None:
+        session = self._find_session(exchange)
+        check_revision(exchange.header(b"mcp-protocol-version"))
+        session.close(Unavailable("the client has ended the session"))
+        await exchange.respond(204)
+
+    def _find_session(self, exchange: Exchange, messages: list[Message] | None = None) -> Session:
+        session_id = exchange.header(b"mcp-session-id")
+        if session_id is not None:
+            return self._directory.find(session_id.decode("latin-1"))
+        claims = [m for m in messages or () if type(m) is Request and m.has_modern_claim]
+        if claims:
+            raise SessionRequired("this server speaks the revisions with a handshake: begin with initialize")
+        raise SessionRequired("Mcp-Session-Id is missing: begin with initialize, and send the id that it returns")
+
+    # Without sessions
+
+    async def _answer_without_session(self, exchange: Exchange, messages: list[Message]) -> None:
+        """Serve one POST with a child of its own, which is gone when the response is."""
+        if not any(type(message) is Request for message in messages):
+            # There is no server that it could be meant for.
+            await exchange.respond(202)
+            return
+        session = await self._directory.open(mixes=not self._json_only)
+        try:
+            if not (type(messages[0]) is Request and messages[0].method == "initialize"):
+                revision = exchange.header(b"mcp-protocol-version")
+                await session.shake_hands(revision.decode() if revision else BATCH_REVISION)
+            stream = await session.submit(messages)
+            assert stream is not None
+            with session.attach(stream) as cursor:
+                await self._answer(exchange, session, cursor, is_batch=len(messages) > 1)
+        finally:
+            session.close(Unavailable("the request is answered"))

@@ -1,0 +1,186 @@
+"""One HTTP exchange over ASGI: a bounded body in, one JSON body or a stream of events out.
+
+Everything here races the client's leaving.  A body has a limit in bytes and in time; a stream watches for the disconnect
+while it is silent, and says something every KEEP_ALIVE_TIME so that proxies in between, and the socket itself, notice when
+nobody is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import trio
+
+from .protocol.errors import BodyTooLarge, BodyTooSlow, TrioproxyError, error_response, status_and_code
+from .protocol.messages import RequestId
+from .protocol.sse import KEEP_ALIVE, encode_messages, encode_priming_event
+from .session import Cursor
+
+KEEP_ALIVE_TIME: Final = 15.0
+"""Seconds of silence after which a stream gets a comment."""
+BODY_TIME: Final = 60.0
+"""Seconds for a request's body to arrive."""
+RETRY_MS: Final = 1000
+"""How long a client is to wait before it resumes a stream."""
+_SEND_SIZE: Final = 256 * 1024
+"""Events that wait are sent together up to this size: for small ones what a send costs is what counts."""
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_JSON: Final = (b"content-type", b"application/json")
+_EVENT_STREAM: Final = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    # nginx would collect events before it passes them on.
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class ClientLeft(Exception):
+    """The client has disconnected before its request was complete; there is nobody to answer."""
+
+
+class Exchange:
+    """One request and its response."""
+
+    def __init__(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[dict[str, Any]]],
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        self.method: Final[str] = scope["method"]
+        self.path: Final[str] = scope["path"]
+        self.scope: Final = scope
+        self._receive = receive
+        self._send = send
+        self._headers: Final[dict[bytes, bytes]] = dict(scope["headers"])
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return a request header by its name in lower case."""
+        return self._headers.get(name)
+
+    @cached_property
+    def query(self) -> dict[str, list[str]]:
+        """The parameters of the query string."""
+        return parse_qs(self.scope["query_string"].decode("latin-1"))
+
+    # In
+
+    async def read_body(self, limit: int | None) -> bytes:
+        """Return the whole body.
+
+        Raises:
+          BodyTooLarge, BodyTooSlow: as their names say.
+          ClientLeft: the rest of it will not come.
+        """
+        announced = self._headers.get(b"content-length")
+        if limit is not None and announced is not None and int(announced) > limit:
+            raise BodyTooLarge(f"a body of {int(announced)} bytes, over the limit of {limit}")
+        message = await self._receive_in_time()
+        if not message.get("more_body", False):
+            body: bytes = message["body"]
+            return body
+        pieces = [message["body"]]
+        size = len(pieces[0])
+        with trio.move_on_after(BODY_TIME):
+            while message["more_body"]:
+                message = await self._receive_in_time()
+                pieces.append(message["body"])
+                size += len(message["body"])
+                if limit is not None and size > limit:
+                    raise BodyTooLarge(f"a body of more than {limit} bytes, which is the limit")
+            return b"".join(pieces)
+        raise BodyTooSlow(f"the body did not arrive within {BODY_TIME:g} s; {size} bytes of it did")
+
+    async def _receive_in_time(self) -> dict[str, Any]:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        return message
+
+    async def wait_disconnect(self) -> None:
+        """Return once the client has left.  The body must have been read before."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    # Out
+
+    async def respond(self, status: int, body: bytes = b"", headers: Headers = ()) -> None:
+        """Send a whole response."""
+        all_headers = [*headers, (b"content-length", b"%d" % len(body))]
+        await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def respond_json(self, status: int, body: bytes, headers: Headers = ()) -> None:
+        """Send one JSON body."""
+        await self.respond(status, body, (_JSON, *headers))
+
+    async def respond_value(self, status: int, value: object, headers: Headers = ()) -> None:
+        """Send one value as JSON."""
+        await self.respond_json(status, json.dumps(value, separators=(",", ":")).encode(), headers)
+
+    async def refuse(self, error: TrioproxyError, request_id: RequestId | None = None) -> None:
+        """Send an error as a JSON-RPC error response, with the HTTP status that it has in the table."""
+        status, _ = status_and_code(error)
+        # A status of success would say that the request was accepted.
+        status = status if status >= 400 else 502
+        await self.respond_json(status, error_response(error, request_id), error.headers)
+
+    async def start_events(self, first: bytes, headers: Headers = ()) -> None:
+        """Begin an event stream.  `first` goes out at once, so that the client sees the stream open."""
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*_EVENT_STREAM, *headers]})
+        await self._send({"type": "http.response.body", "body": first, "more_body": True})
+
+    async def carry(self, cursor: Cursor, *, with_ids: bool, first: bytes = b"", headers: Headers = ()) -> None:
+        """Send what a stream carries as events, until it is finished, taken over, or the client leaves.
+
+        Args:
+          first: what to send before any event, such as the priming event.
+        """
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*_EVENT_STREAM, *headers]})
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                await self.wait_disconnect()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            if first:
+                await self._send({"type": "http.response.body", "body": first, "more_body": True})
+            while True:
+                number, messages = 0, [b""]
+                with trio.move_on_after(KEEP_ALIVE_TIME):
+                    number, messages = await cursor.read()
+                    if not messages:
+                        break
+                if messages == [b""]:
+                    await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+                else:
+                    await self._send_events(messages, cursor.stream.id_prefix if with_ids else None, number)
+                if cursor.is_at_end:
+                    break
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            nursery.cancel_scope.cancel()
+
+    async def _send_events(self, messages: list[bytes], id_prefix: bytes | None, number: int) -> None:
+        pieces: list[bytes] = []
+        size = 0
+        for event in encode_messages(messages, id_prefix, number):
+            pieces.append(event)
+            size += len(event)
+            if size >= _SEND_SIZE:
+                await self._send({"type": "http.response.body", "body": b"".join(pieces), "more_body": True})
+                pieces, size = [], 0
+        if pieces:
+            await self._send({"type": "http.response.body", "body": b"".join(pieces), "more_body": True})
+
+
+def priming(cursor: Cursor) -> bytes:
+    """Return the priming event of a stream, with the id of what was last sent on it."""
+    stream = cursor.stream
+    return encode_priming_event(stream.id_prefix + b"%d" % (cursor.position - 1), RETRY_MS)

@@ -1,0 +1,249 @@
+"""The options: one table, from which everything that is said about them follows.
+
+How they are spelled on the command line (kebab-case, and the camelCase of the TypeScript original) and in the
+environment, what `--help` says, what the README says, and what `cli` accepts are all read off `GROUPS`.  A new option is
+a new row there, with the field of `config.Config` that it sets.  Pure; `python -m trioproxy.options` prints the README's
+table.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trioproxy.values import (
+    ASSIGNMENT,
+    DIRECTORY,
+    DURATION,
+    HOST_NAME,
+    NETWORK,
+    NUMBER,
+    PATH,
+    PORT,
+    QUESTION,
+    SERVERS,
+    SIZE,
+    SWITCH,
+    TEXT,
+    URL_PATH,
+    Kind,
+    one_of,
+    or_no_limit,
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row of the table.
+
+    Args:
+      name: kebab-case, without the dashes.
+      kind: what its value is.
+      help: one sentence.
+      default: a word as a user would write it, read like one; None for "not given".
+      sets: the field of `Config` that gets the value; empty if `cli` does something else with it.
+      separator: stands between the values of a repeatable option in an environment variable; empty for an option
+        that is given once, where the last word counts.
+      gather: makes one value of a repeatable option's many.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    default: str | None = None
+    sets: str = ""
+    separator: str = ""
+    gather: Callable[[list[Any]], Any] = tuple
+
+    @property
+    def takes_value(self) -> bool:
+        return bool(self.kind.metavar)
+
+    def spellings(self) -> Iterator[tuple[str, bool]]:
+        """Yield every spelling on the command line, and whether it negates."""
+        camel = _camel_case(self.name)
+        yield from ((f"--{self.name}", False), (f"--{camel}", False))
+        if self.kind is SWITCH:
+            # The original's parser, yargs, takes --no-eventStore as well as --noEventStore.
+            yield from (
+                (f"--no-{self.name}", True),
+                (f"--{_camel_case('no-' + self.name)}", True),
+                (f"--no-{camel}", True),
+            )
+
+    def variables(self) -> Iterator[tuple[str, bool]]:
+        """Yield every environment variable, and whether it negates.
+
+        A question is not asked through the environment: MCP_PROXY_VERSION is too likely to be the version of an image.
+        """
+        upper = self.name.upper().replace("-", "_")
+        if self.kind is not QUESTION:
+            yield f"MCP_PROXY_{upper}", False
+        if self.kind is SWITCH:
+            yield f"MCP_PROXY_NO_{upper}", True
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("-")
+    return first + "".join(word.capitalize() for word in others)
+
+
+TIMEOUT = or_no_limit(DURATION)
+COUNT_LIMIT = or_no_limit(NUMBER)
+SIZE_LIMIT = or_no_limit(SIZE)
+LEVEL = one_of("debug", "info", "warning", "error")
+FORMAT = one_of("text", "json")
+ISOLATION = one_of("session")
+
+GROUPS: Mapping[str, tuple[Option, ...]] = {
+    "listen": (
+        Option("host", TEXT, "address or name to listen on", "127.0.0.1", "listen.host"),
+        Option("port", PORT, "port to listen on; 0 picks one and prints it", "8080", "listen.port"),
+        Option("uds", PATH, "listen on this Unix socket instead of a host and port", None, "listen.uds"),
+        Option("root-path", URL_PATH, "prefix that a front strips and clients must use", None, "listen.root_path"),
+        Option("ssl-cert", PATH, "serve HTTPS with this certificate chain (PEM)", None, "listen.ssl_cert"),
+        Option("ssl-key", PATH, "the certificate's private key (PEM)", None, "listen.ssl_key"),
+        Option("ssl-ca", PATH, "authorities that sign clients' certificates (PEM)", None, "listen.ssl_ca"),
+        Option("ssl-verify-client", SWITCH, "refuse clients without a certificate", "off", "listen.ssl_verify_client"),
+        Option(
+            "trusted-proxy",
+            NETWORK,
+            "peer whose X-Forwarded-* is believed",
+            None,
+            "listen.trusted_proxies",
+            separator=",",
+        ),
+        Option("allowed-host", HOST_NAME, "name by which clients may call us", None, "listen.allowed_hosts", separator=","),
+    ),
+    "endpoints": (
+        Option("server", SERVERS, "serve one transport only", "both", "endpoints.servers"),
+        Option("endpoint", URL_PATH, "path of the one transport that --server selects"),
+        Option("sse-endpoint", URL_PATH, "path of the SSE stream", "/sse", "endpoints.sse_endpoint"),
+        Option("stream-endpoint", URL_PATH, "path of Streamable HTTP", "/mcp", "endpoints.stream_endpoint"),
+        Option("message-endpoint", URL_PATH, "path to POST to beside SSE", "/messages", "endpoints.message_endpoint"),
+        Option("health-endpoint", URL_PATH, "path of the health report", "/healthz", "endpoints.health_endpoint"),
+    ),
+    "transport": (
+        Option("stateless", SWITCH, "keep no sessions: each request stands alone", "off", "stateless"),
+        Option("json-response", SWITCH, "answer with JSON instead of an event stream", "off", "json_response"),
+    ),
+    "child": (
+        Option("shell", SWITCH, "run the command's words, joined by spaces, with /bin/sh -c", "off", "child.shell"),
+        Option("cwd", DIRECTORY, "run the command in this directory", None, "child.cwd"),
+        Option(
+            "env",
+            ASSIGNMENT,
+            "set this for the command; in MCP_PROXY_ENV, one a line",
+            None,
+            "child.environment",
+            # Not a comma: it is too common in values (NO_PROXY=a,b).
+            separator="\n",
+            gather=dict,
+        ),
+        Option("pass-environment", SWITCH, "let the command inherit our environment", "on", "child.pass_environment"),
+        Option("isolation", ISOLATION, "what has a child of its own", "session"),
+        Option("spares", NUMBER, "children kept started for sessions to come", "1", "child.spares"),
+        Option("max-message-size", SIZE_LIMIT, "longest message from a child", "64M", "child.max_message_size"),
+    ),
+    "time": (
+        Option("connection-timeout", TIMEOUT, "for a child to initialize", "60000", "times.connection_timeout"),
+        Option("request-timeout", TIMEOUT, "for an answer, or for progress", "300000", "times.request_timeout"),
+        Option("session-idle-timeout", TIMEOUT, "for an idle session", "30m", "times.session_idle_timeout"),
+        Option("keep-alive-timeout", TIMEOUT, "for an idle connection", "75s", "times.keep_alive_timeout"),
+        Option(
+            "graceful-shutdown-timeout",
+            DURATION,
+            "for running calls once told to stop; 0 does not wait",
+            "5000",
+            "times.graceful_shutdown_timeout",
+        ),
+    ),
+    "limits": (
+        Option("max-body-size", SIZE_LIMIT, "largest request body", "10M", "limits.max_body_size"),
+        Option("max-sessions", COUNT_LIMIT, "sessions open at a time", "1000", "limits.max_sessions"),
+        Option("max-connections", COUNT_LIMIT, "connections open at a time", "10000", "limits.max_connections"),
+        Option("event-store", SWITCH, "keep events so that clients can resume", "on", "limits.event_store"),
+        Option("event-store-max-events", COUNT_LIMIT, "kept a session", "1000", "limits.event_store_max_events"),
+        Option("event-store-max-bytes", SIZE_LIMIT, "kept a session", "16M", "limits.event_store_max_bytes"),
+    ),
+    "watch": (
+        Option("debug", SWITCH, "log every message and tracebacks; implies --log-level debug", "off", "log.debug"),
+        Option("log-level", LEVEL, "how much to log", "info", "log.level"),
+        Option("log-format", FORMAT, "a line to read, or a JSON object a line", "text", "log.format"),
+    ),
+    "other": (
+        Option("demo", SWITCH, "serve the built-in demo server instead of a command", "off"),
+        Option("help", QUESTION, "show this and exit"),
+        Option("version", QUESTION, "show the version and exit"),
+    ),
+}
+
+OPTIONS: Mapping[str, Option] = {option.name: option for group in GROUPS.values() for option in group}
+SPELLINGS = {word: (option, negates) for option in OPTIONS.values() for word, negates in option.spellings()}
+VARIABLES = {name: (option, negates) for option in OPTIONS.values() for name, negates in option.variables()}
+
+USAGE = """\
+usage: trioproxy [options] [--] command [args...]     serve a stdio MCP server over HTTP
+       trioproxy [options] --demo                     the same, with the built-in demo server
+"""
+
+NOTES = (
+    "Options end at the first word that is not one, or at --; everything after that is the command's.",
+    "Each option has a camelCase spelling (--sseEndpoint) and an environment variable (MCP_PROXY_SSE_ENDPOINT; an empty "
+    "one counts as unset). The command line beats the environment. Every switch can be turned around: --no-debug, "
+    "--debug=off, MCP_PROXY_DEBUG=off. The values of a repeatable option are separated by commas in its variable.",
+    "TIME is in milliseconds, or 250ms, 30s, 5m, 1h. SIZE is in bytes, or 64k, 10M, 1G. Where a limit may be absent, 0 "
+    "means that there is none.",
+    "Exit codes: 0 an orderly end, 1 a failure, 2 a mistake on the command line, 130 interrupted while starting.",
+)
+
+_WIDTH = 100
+_COLUMN = 32
+
+
+def render_help() -> str:
+    """Return what `--help` prints: every option with its default, at most 100 columns wide."""
+    parts = [USAGE, *(textwrap.fill(note, _WIDTH) + "\n" for note in NOTES)]
+    for title, options in GROUPS.items():
+        rows = "".join(_help_row(option) for option in options)
+        parts.append(f"{title}:\n{rows}")
+    return "\n".join(parts)
+
+
+def _help_row(option: Option) -> str:
+    left = f"  {_usage(option)}"
+    right = _meaning(option)
+    if option.kind is not QUESTION:
+        right += f" (default: {option.default or 'none'})"
+    # A left half that is too long gets a line of its own.
+    first = left.ljust(_COLUMN) if len(left) < _COLUMN - 1 else f"{left}\n{' ' * _COLUMN}"
+    return first + textwrap.fill(right, _WIDTH - _COLUMN).replace("\n", "\n" + " " * _COLUMN) + "\n"
+
+
+def _usage(option: Option) -> str:
+    if option.kind is SWITCH and option.default == "on":
+        return f"--{option.name}, --no-{option.name}"
+    return f"--{option.name} {option.kind.metavar}".rstrip()
+
+
+def _meaning(option: Option) -> str:
+    return f"{option.help}; repeatable" if option.separator else option.help
+
+
+def render_markdown() -> str:
+    """Return the README's table of options."""
+    lines = ["| option | default | meaning |", "|---|---|---|"]
+    for title, options in GROUPS.items():
+        lines.append(f"| **{title}** | | |")
+        for option in options:
+            # In a table a bar ends the cell even inside backquotes (GFM §4.10).
+            usage = _usage(option).replace(", ", "`, `").replace("|", "\\|")
+            default = f"`{option.default}`" if option.default else ""
+            lines.append(f"| `{usage}` | {default} | {_meaning(option)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(render_markdown(), end="")  # noqa: T201

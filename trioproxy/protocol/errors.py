@@ -1,0 +1,188 @@
+"""What can go wrong, and the one table that says so on the wire.
+
+    TrioproxyError
+    ├── ProtocolError             what came breaks a rule; whoever sent it can mend it
+    │   ├── ParseError            not JSON
+    │   ├── InvalidRequest        JSON, but not a message, or not one that may come here
+    │   ├── UnsupportedRevision   MCP-Protocol-Version names a revision that we don't serve
+    │   ├── SessionRequired       no Mcp-Session-Id where there must be one
+    │   ├── SessionNotFound       unknown, ended, or somebody else's: one answer, so that nobody can tell which
+    │   ├── EventNotFound         Last-Event-ID names no event that can be replayed
+    │   ├── PathNotFound, MethodNotAllowed, NotAcceptable, UnsupportedMediaType
+    │   ├── BodyTooLarge, BodyTooSlow
+    │   └── HostRefused, OriginRefused
+    ├── Unavailable               right, but not now; the same again later may work
+    │   ├── TooManySessions
+    │   └── ShuttingDown
+    ├── ChildError                the stdio server failed
+    │   ├── CommandFailed         it could not be started, or ended before it answered anything
+    │   ├── ChildExited           it ended
+    │   ├── LineTooLong           it wrote a line over the limit
+    │   └── RequestTimedOut       it did not answer in time
+    └── ListenError               we can't serve where we were told to
+
+The pure half raises these; an endpoint turns one into HTTP with `status_and_code` and nothing else.  Messages carry the
+evidence (what came, what was expected, the limit) and no internals: they reach the other side as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+INTERNAL_ERROR = -32603
+# The range -32000 to -32099 is the implementation's own (JSON-RPC 2.0 §5.1).  The SDKs use the first two like this.
+SERVER_ERROR = -32000
+REQUEST_TIMED_OUT = -32001
+SESSION_NOT_FOUND = -32001
+
+
+class TrioproxyError(Exception):
+    """Any failure that trioproxy foresees.
+
+    `data` becomes the JSON-RPC error's `data`; `headers` go with the HTTP response.
+    """
+
+    def __init__(
+        self, message: str, *, data: dict[str, Any] | None = None, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.data = data
+        self.headers = headers
+
+
+class ProtocolError(TrioproxyError):
+    """What came breaks a rule of HTTP, JSON-RPC or MCP."""
+
+
+class ParseError(ProtocolError):
+    """The body is not JSON."""
+
+
+class InvalidRequest(ProtocolError):
+    """The body is JSON, but no message, or none that may come here."""
+
+
+class UnsupportedRevision(ProtocolError):
+    """The MCP-Protocol-Version header names a revision that we don't serve."""
+
+
+class SessionRequired(ProtocolError):
+    """A request without Mcp-Session-Id where there must be one."""
+
+
+class SessionNotFound(ProtocolError):
+    """No such session, or no longer."""
+
+
+class EventNotFound(ProtocolError):
+    """The Last-Event-ID names nothing that can be replayed."""
+
+
+class PathNotFound(ProtocolError):
+    """Nothing is served at that path."""
+
+
+class MethodNotAllowed(ProtocolError):
+    """The path knows other methods; `Allow` names them."""
+
+
+class NotAcceptable(ProtocolError):
+    """`Accept` rules out every media type that the answer could have."""
+
+
+class UnsupportedMediaType(ProtocolError):
+    """The body is not declared to be application/json."""
+
+
+class BodyTooLarge(ProtocolError):
+    """The body outgrew the limit."""
+
+
+class BodyTooSlow(ProtocolError):
+    """The body did not arrive in time."""
+
+
+class HostRefused(ProtocolError):
+    """The Host header names a host that we are not."""
+
+
+class OriginRefused(ProtocolError):
+    """The Origin header names a page that may not call us."""
+
+
+class Unavailable(TrioproxyError):
+    """Nothing is wrong with the request; the same again later may work."""
+
+
+class TooManySessions(Unavailable):
+    """As many sessions are open as may be."""
+
+
+class ShuttingDown(Unavailable):
+    """The proxy is about to stop."""
+
+
+class ChildError(TrioproxyError):
+    """The stdio server failed."""
+
+
+class CommandFailed(ChildError):
+    """The command could not be started, or ended before it had answered anything."""
+
+
+class ChildExited(ChildError):
+    """The child has ended, and so has what depended on it."""
+
+
+class LineTooLong(ChildError):
+    """The child wrote a line over the limit; what it wrote is lost."""
+
+
+class RequestTimedOut(ChildError):
+    """The child did not answer within the time that a request has."""
+
+
+class ListenError(TrioproxyError):
+    """We can't serve where, or with the certificate that, we were told to."""
+
+
+_STATUS_AND_CODE: dict[type[TrioproxyError], tuple[int, int]] = {
+    ParseError: (400, PARSE_ERROR),
+    InvalidRequest: (400, INVALID_REQUEST),
+    # Not -32022: a client that probes for 2026-07-28 takes that for a modern server's answer, and must not.
+    UnsupportedRevision: (400, SERVER_ERROR),
+    SessionRequired: (400, SERVER_ERROR),
+    SessionNotFound: (404, SESSION_NOT_FOUND),
+    EventNotFound: (400, SERVER_ERROR),
+    PathNotFound: (404, SERVER_ERROR),
+    MethodNotAllowed: (405, SERVER_ERROR),
+    NotAcceptable: (406, SERVER_ERROR),
+    UnsupportedMediaType: (415, SERVER_ERROR),
+    BodyTooLarge: (413, SERVER_ERROR),
+    BodyTooSlow: (408, SERVER_ERROR),
+    HostRefused: (403, SERVER_ERROR),
+    OriginRefused: (403, SERVER_ERROR),
+    ProtocolError: (400, INVALID_REQUEST),
+    Unavailable: (503, SERVER_ERROR),
+    RequestTimedOut: (200, REQUEST_TIMED_OUT),
+    CommandFailed: (502, INTERNAL_ERROR),
+    ChildError: (200, INTERNAL_ERROR),
+    TrioproxyError: (500, INTERNAL_ERROR),
+}
+
+
+def status_and_code(error: TrioproxyError) -> tuple[int, int]:
+    """Return the HTTP status and the JSON-RPC code of `error`, or of its nearest ancestor in the table."""
+    return next(_STATUS_AND_CODE[kind] for kind in type(error).__mro__ if kind in _STATUS_AND_CODE)
+
+
+def error_response(error: TrioproxyError, request_id: str | int | None) -> bytes:
+    """Return `error` as a JSON-RPC error response to `request_id`, which is None where it can't be known."""
+    _, code = status_and_code(error)
+    body: dict[str, Any] = {"code": code, "message": str(error)}
+    if error.data is not None:
+        body["data"] = error.data
+    return json.dumps({"jsonrpc": "2.0", "id": request_id, "error": body}, separators=(",", ":")).encode()

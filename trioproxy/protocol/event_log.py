@@ -1,0 +1,189 @@
+"""What each stream of a session has carried and is to carry: the log that `Last-Event-ID` reads (Transports §Resumability).
+
+What the child says is appended to a stream; a connection is a cursor over it.  Live delivery and replay are one and the
+same: `Stream.read(position)`.  A slow reader is a cursor that lags, a resumed reader is a cursor that starts later.
+
+    event id = TAG - STREAM - NUMBER        7f3a9c21-4-17
+
+"Event IDs … MUST be globally unique across all streams within that session."  The tag is the session's, so that one
+session's ids mean nothing in another; the stream's number says "which stream … the event ID … belongs to", so that nothing
+of any other stream is ever replayed.
+
+The log is bounded, for the session, by count and by bytes.  What is evicted first: the oldest events of the oldest stream,
+the standalone stream last.  Not evicted: what a connection is still about to send (then `is_full` asks to read no more
+from the child for a while), and the newest event of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final
+
+from .errors import EventNotFound
+
+_COMPACT_AT: Final = 256
+
+
+class Stream:
+    """One SSE stream: its messages by number, from 1, of which the first ones may be gone.
+
+    Attributes:
+      number: the stream's own, 0 for the standalone stream.
+      id_prefix: what the ids of its events begin with.
+      end: the number that the next message will get.
+      sent: the number of the first message that no connection has taken yet.
+      is_finished: nothing more will be appended.
+      is_attached: a connection is reading.
+    """
+
+    __slots__ = (
+        "_dropped",
+        "_first",
+        "_log",
+        "_messages",
+        "end",
+        "id_prefix",
+        "is_attached",
+        "is_finished",
+        "number",
+        "sent",
+    )
+
+    def __init__(self, log: EventLog, number: int) -> None:
+        self._log = log
+        self._messages: list[bytes] = []
+        self._first = 1  # the number of _messages[0], dropped ones included
+        self._dropped = 0  # how many at the front of _messages are dropped and not yet cut off
+        self.number = number
+        self.id_prefix = b"%b-%d-" % (log.tag, number)
+        self.end = 1
+        self.sent = 1
+        self.is_finished = False
+        self.is_attached = False
+
+    @property
+    def start(self) -> int:
+        """The number of the oldest message that is still there; `end` when there is none."""
+        return self._first + self._dropped
+
+    def append(self, message: bytes) -> None:
+        """Add the next message, and evict older ones where the log has grown too large."""
+        self._messages.append(message)
+        self.end += 1
+        self._log.grow(len(message))
+
+    def read(self, position: int) -> list[bytes]:
+        """Return every message from number `position` on, and count them as sent."""
+        messages = self._messages[max(position, self.start) - self._first :]
+        if self.sent < self.end:
+            self.sent = self.end
+        if not self._log.keeps_sent:
+            self.drop(self.end - self.start)
+        return messages
+
+    def drop(self, count: int) -> None:
+        """Forget the `count` oldest messages."""
+        dropped = range(self._dropped, self._dropped + count)
+        self._log.shrink(count, sum(len(self._messages[i]) for i in dropped))
+        for i in dropped:
+            self._messages[i] = b""
+        self._dropped += count
+        # Cutting the front off costs as much as what stays behind is long: do it seldom, or when nothing stays.
+        if self._dropped >= _COMPACT_AT or self._dropped == len(self._messages):
+            del self._messages[: self._dropped]
+            self._first += self._dropped
+            self._dropped = 0
+
+    @property
+    def evictable(self) -> int:
+        """How many of the oldest messages nobody is about to send."""
+        return max(0, (self.sent if self.is_attached else self.end) - self.start)
+
+
+class EventLog:
+    """The streams of one session.
+
+    Args:
+      tag: what the session's event ids begin with.
+      max_events, max_bytes: the bounds; None for none.
+      keeps_sent: whether messages stay for replay once they are sent.
+    """
+
+    def __init__(self, tag: bytes, *, max_events: int | None, max_bytes: int | None, keeps_sent: bool = True) -> None:
+        self.tag = tag
+        self.keeps_sent = keeps_sent
+        self.events = 0
+        self.bytes = 0
+        self.evicted = 0
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._last_number = 0
+        self._streams: dict[int, Stream] = {}
+        self.standalone = Stream(self, 0)
+
+    def open_stream(self) -> Stream:
+        """Return a new stream."""
+        self._last_number += 1
+        stream = self._streams[self._last_number] = Stream(self, self._last_number)
+        return stream
+
+    def forget(self, stream: Stream) -> None:
+        """Remove a stream and its events: it was answered in another way, and there is nothing to resume."""
+        stream.drop(stream.end - stream.start)
+        self._streams.pop(stream.number, None)
+
+    def find(self, event_id: str) -> tuple[Stream, int]:
+        """Return the stream that `event_id` belongs to, and the number of the first message after it.
+
+        Raises:
+          EventNotFound: the id is not one of this session, or what followed it is no longer there.
+        """
+        tag, _, rest = event_id.partition("-")
+        number, _, position = rest.partition("-")
+        if tag.encode() != self.tag or not (_is_number(number) and _is_number(position)):
+            raise EventNotFound(f"Last-Event-ID {event_id[:80]!r} is not an event id of this session")
+        stream = self.standalone if number == "0" else self._streams.get(int(number))
+        after = int(position) + 1
+        if stream is None or after > stream.end:
+            raise EventNotFound(f"Last-Event-ID {event_id[:80]!r} names a stream that is finished and gone")
+        if after < stream.start:
+            missing = stream.start - after
+            raise EventNotFound(f"{missing} events after Last-Event-ID {event_id[:80]!r} are no longer kept")
+        return stream, after
+
+    @property
+    def is_full(self) -> bool:
+        """Whether messages that some connection is about to send fill the log by themselves."""
+        return self._max_bytes is not None and self.bytes > self._max_bytes and any(s.sent < s.end for s in self._attached())
+
+    def grow(self, size: int) -> None:
+        """Account for one more event, and evict."""
+        self.events += 1
+        self.bytes += size
+        while self.events > 1 and (
+            (self._max_events is not None and self.events > self._max_events)
+            or (self._max_bytes is not None and self.bytes > self._max_bytes)
+        ):
+            oldest = next((stream for stream in self._by_age() if stream.evictable), None)
+            if oldest is None:
+                break
+            oldest.drop(1)
+            self.evicted += 1
+            if oldest.is_finished and oldest.start == oldest.end:
+                self._streams.pop(oldest.number, None)
+
+    def shrink(self, count: int, size: int) -> None:
+        """Account for events that were dropped."""
+        self.events -= count
+        self.bytes -= size
+
+    def _by_age(self) -> Iterator[Stream]:
+        return chain(self._streams.values(), (self.standalone,))
+
+    def _attached(self) -> Iterator[Stream]:
+        return (stream for stream in self._by_age() if stream.is_attached)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 16

@@ -1,0 +1,260 @@
+"""A line to a message: request, notification or response (JSON-RPC 2.0; MCP, Basic §Messages).
+
+A message is parsed once, to learn what it is; its own bytes go on.  So every message here carries `raw`, one line without
+its newline, and beside it the few things that a proxy has to know.  Nothing is encoded again: unknown members, the order
+of keys, numbers beyond any float and escaped surrogates arrive as they were sent.
+
+Not here: what a method means, whose message it is (`routing`), and what a revision allows.
+"""
+
+from __future__ import annotations
+
+import json
+import json.scanner
+import re
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
+
+from .errors import InvalidRequest, ParseError
+from .lines import OversizedLine
+from .revisions import MODERN_CLAIM
+
+RequestId: TypeAlias = str | int
+ProgressToken: TypeAlias = str | int
+
+
+class Request(NamedTuple):
+    """A message that asks for a response."""
+
+    raw: bytes
+    id: RequestId
+    method: str
+    params: dict[str, Any]
+
+    @property
+    def progress_token(self) -> ProgressToken | None:
+        """The token under which progress may be reported (Utilities §Progress)."""
+        meta = self.params.get("_meta")
+        return _token(meta.get("progressToken")) if type(meta) is dict else None
+
+    @property
+    def has_modern_claim(self) -> bool:
+        """Whether the request says of itself that it is of the era without a handshake."""
+        meta = self.params.get("_meta")
+        return type(meta) is dict and MODERN_CLAIM in meta
+
+
+class Notification(NamedTuple):
+    """A message that asks for nothing."""
+
+    raw: bytes
+    method: str
+    params: dict[str, Any]
+
+    @property
+    def progress_token(self) -> ProgressToken | None:
+        """Of `notifications/progress`: which request it is about."""
+        return _token(self.params.get("progressToken"))
+
+    @property
+    def cancelled_id(self) -> RequestId | None:
+        """Of `notifications/cancelled`: which request need not be answered any more (Utilities §Cancellation)."""
+        return _token(self.params.get("requestId"))
+
+
+class Response(NamedTuple):
+    """The answer to a request; `id` is None where the answerer could not read the request's."""
+
+    raw: bytes
+    id: RequestId | None
+    is_error: bool
+
+
+Message: TypeAlias = Request | Notification | Response
+
+
+def parse_line(line: bytes) -> Message:
+    """Return the one message that `line` is.
+
+    Raises:
+      ParseError: not JSON.
+      InvalidRequest: JSON, but not a message of JSON-RPC 2.0.
+    """
+    text = _decode(line)
+    value, end = _scan(text, _skip_space(text, 0))
+    _expect_end(text, end)
+    return _message(line, value)
+
+
+def parse_body(body: bytes) -> Message | list[Message]:
+    """Return the message, or the batch of messages, that an HTTP body is.
+
+    Newlines between tokens become spaces, since a message has to fit on a line; inside a string JSON has none.
+
+    Raises:
+      ParseError: not JSON.
+      InvalidRequest: JSON, but neither a message nor an array of at least one.
+    """
+    if b"\n" in body or b"\r" in body:
+        body = body.replace(b"\n", b" ").replace(b"\r", b" ")
+    body = body.strip()
+    return _split_batch(body) if body.startswith(b"[") else parse_line(body)
+
+
+def recognise(line: bytes) -> Message:
+    """Return the message that a line of the child is, at a cost that does not grow with its length.
+
+    A long response is told by its first and last members alone, as both families of SDKs write them; parsing a megabyte
+    to find one number at its end would be the most expensive thing that we do with it.
+
+    Raises:
+      ParseError, InvalidRequest: as `parse_line`.
+    """
+    if len(line) > _LONG:
+        found = _find_response_id(line, line)
+        if found is not None:
+            return Response(line, *found)
+    return parse_line(line)
+
+
+def find_request_answered(line: OversizedLine) -> RequestId | None:
+    """Return the id of the request that an oversized line was to answer, or None where that can't be told."""
+    found = _find_response_id(line.head, line.tail)
+    return found[0] if found else None
+
+
+_LONG: Final = 16 * 1024
+"""From here on looking at both ends is cheaper than parsing: at this size parsing takes some 15 µs."""
+
+_ID: Final = rb'(-?\d{1,18}|"[^"\\\x00-\x1f\x80-\xff]*")'
+# Python SDK: {"jsonrpc":"2.0","id":1,"result":{…}}.  What follows the id tells a response from a request.
+_RESPONSE_HEAD: Final = re.compile(
+    rb'\s*\{\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*' + _ID + rb'\s*,\s*"(result|error)"\s*:'
+)
+# TypeScript SDK: {"result":{…},"jsonrpc":"2.0","id":1}.  The last brace closes the message itself, and no brace stands
+# between it and the id, so the id is the message's own.
+_RESULT_FIRST: Final = re.compile(rb'\s*\{\s*"(result|error)"\s*:')
+_RESPONSE_TAIL: Final = re.compile(rb',\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*' + _ID + rb"\s*\}\s*$")
+_TAIL_SEARCHED: Final = 512
+
+
+def _find_response_id(head: bytes, tail: bytes) -> tuple[RequestId, bool] | None:
+    if match := _RESPONSE_HEAD.match(head):
+        return json.loads(match[1]), match[2] == b"error"
+    if (first := _RESULT_FIRST.match(head)) and (match := _RESPONSE_TAIL.search(tail[-_TAIL_SEARCHED:])):
+        return json.loads(match[1]), first[1] == b"error"
+    return None
+
+
+def _message(raw: bytes, value: Any) -> Message:
+    if type(value) is not dict:
+        raise InvalidRequest(f"a message is a JSON object; this is {_kind(value)}")
+    if value.get("jsonrpc") != "2.0":
+        raise InvalidRequest(f'a message has "jsonrpc": "2.0"; this has {_shorten(value.get("jsonrpc"))}')
+    if "method" in value:
+        method = value["method"]
+        params = value.get("params")
+        if type(method) is not str:
+            raise InvalidRequest(f"a method is a string; this is {_kind(method)}")
+        if params is None:
+            params = {}
+        elif type(params) is not dict:
+            raise InvalidRequest(f"params are an object; these are {_kind(params)}")
+        if "id" not in value:
+            return Notification(raw, method, params)
+        request_id = _token(value["id"])
+        if request_id is None:
+            raise InvalidRequest(f"a request id is a string or an integer; this is {_kind(value['id'])}")
+        return Request(raw, request_id, method, params)
+    if "result" in value or "error" in value:
+        if "id" not in value:
+            raise InvalidRequest("a response has the id of its request; this has none")
+        if value["id"] is not None and _token(value["id"]) is None:
+            raise InvalidRequest(f"a request id is a string or an integer; this is {_kind(value['id'])}")
+        return Response(raw, value["id"], "error" in value)
+    raise InvalidRequest('a message has a "method", a "result" or an "error"; this has none of them')
+
+
+def _split_batch(body: bytes) -> list[Message]:
+    text = _decode(body)
+    messages: list[Message] = []
+    at = _skip_space(text, 1)
+    if text[at : at + 1] == "]":
+        raise InvalidRequest("a batch has at least one message; this is empty")
+    while True:
+        value, end = _scan(text, at)
+        # Each message keeps its own bytes, cut out of the array's.
+        messages.append(_message(text[at:end].encode(), value))
+        at = _skip_space(text, end)
+        separator = text[at : at + 1]
+        at = _skip_space(text, at + 1)
+        if separator == "]":
+            _expect_end(text, at)
+            return messages
+        if separator != ",":
+            raise ParseError(f"not JSON: ',' or ']' expected at character {at - 1} of a batch")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ParseError(f"not JSON: {name} is no JSON number")
+
+
+# `json.loads` spends as long on guessing the encoding and on white space as on a small message itself.
+_Scan: TypeAlias = Callable[[str, int], tuple[Any, int]]
+_scanner: Callable[[json.JSONDecoder], _Scan] = json.scanner.make_scanner  # type: ignore[assignment]
+_STRICT: Final[_Scan] = _scanner(json.JSONDecoder(parse_constant=_refuse_constant))
+# An integer of more than 4300 digits is legal JSON, but `int` refuses it.  We have no use for its value.
+_ANY_INTEGER: Final[_Scan] = json.scanner.make_scanner(json.JSONDecoder(parse_constant=_refuse_constant, parse_int=float))
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ParseError(f"not JSON: byte {error.start} is not UTF-8") from None
+
+
+def _scan(text: str, at: int) -> tuple[Any, int]:
+    try:
+        return _STRICT(text, at)
+    except json.JSONDecodeError as error:
+        raise ParseError(f"not JSON: {error.msg} at character {error.pos}") from None
+    except StopIteration as error:
+        raise ParseError(f"not JSON: a value expected at character {error.value}") from None
+    except RecursionError:
+        raise ParseError("JSON nested too deeply") from None
+    except ValueError:
+        return _ANY_INTEGER(text, at)
+
+
+def _skip_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _expect_end(text: str, at: int) -> None:
+    if at != len(text) and _skip_space(text, at) != len(text):
+        raise ParseError(f"not JSON: more after the end of the value, at character {at}")
+
+
+def _token(value: Any) -> str | int | None:
+    # `bool` is an `int` to isinstance, but not to JSON.
+    return value if type(value) is int or type(value) is str else None
+
+
+def _kind(value: Any) -> str:
+    names = {
+        dict: "an object",
+        list: "an array",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
+    return names.get(type(value), "null")
+
+
+def _shorten(value: Any) -> str:
+    text = "none" if value is None else json.dumps(value)
+    return text if len(text) <= 40 else text[:40] + "…"

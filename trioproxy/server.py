@@ -1,0 +1,180 @@
+"""The whole house: what is opened when a proxy starts, in which order, and how it ends.
+
+    main nursery
+    ├─ signals
+    └─ the proxy ─┬─ the listener       bound first, since a taken port should cost no child
+                  ├─ the directory      sessions and spares, each with its child
+                  └─ the connections    one task each; they wait on sessions and own none
+
+Shutdown is the same picture read from the leaves: stop accepting, let running calls end, end the streams, then the
+connections, then the children.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from .app import Application
+from .config import Config
+from .directory import Directory, open_directory
+from .listener import Listener, open_listener
+from .protocol.errors import ListenError, TrioproxyError
+
+logger = logging.getLogger("trioproxy")
+
+_LAST_EVENTS_TIME: Final = 1.0
+"""Seconds for clients to take the last events of streams that we have ended."""
+
+
+class ForcedEnd(TrioproxyError):
+    """We were told to stop a second time, and did not wait for anything."""
+
+
+class Proxy:
+    """A running proxy.
+
+    Attributes:
+      url: where MCP clients find the first transport that is served.
+      urls: where they find each.
+    """
+
+    def __init__(self, config: Config, listener: Listener, directory: Directory) -> None:
+        paths = config.endpoints
+        self.urls: Final = tuple(
+            f"{listener.url}{config.listen.root_path}{path}"
+            for kind, path in (("stream", paths.stream_endpoint), ("sse", paths.sse_endpoint))
+            if kind in paths.servers
+        )
+        self.url: Final = self.urls[0]
+        self._config = config
+        self._listener = listener
+        self._directory = directory
+
+    async def wait_proven(self) -> None:
+        """Return once the first child has answered, or has at least stayed alive."""
+        await self._directory.proven.wait()
+
+    def reload_certificate(self) -> None:
+        """Read the certificate files again.
+
+        Raises:
+          ListenError: they can't be read; the old ones stay in use.
+        """
+        self._listener.reload_certificate()
+
+    async def stop(self) -> None:
+        """Let running calls finish within their time, then end every stream and connection."""
+        await self._listener.stop_accepting()
+        await self._directory.drain(self._config.times.graceful_shutdown_timeout)
+        with trio.move_on_after(_LAST_EVENTS_TIME):
+            while self._listener.connections:
+                await trio.sleep(0.01)
+
+    def kill_children(self) -> None:
+        """Kill every child, without ceremony."""
+        self._directory.kill_children()
+
+
+@asynccontextmanager
+async def open_proxy(config: Config) -> AsyncIterator[Proxy]:
+    """Serve a stdio server over HTTP for as long as the block runs.
+
+    Leaving the block stops the proxy in an orderly way; being cancelled stops it at once.  No child outlives it.
+
+    Raises:
+      ListenError: we can't listen where we were told to.
+      CommandFailed: the command does not work; while the block runs, inside an exception group.
+    """
+    async with (
+        open_listener(config.listen, config.times.keep_alive_timeout) as listener,
+        open_directory(config) as directory,
+        trio.open_nursery() as nursery,
+    ):
+        proxy = Proxy(config, listener, directory)
+        nursery.start_soon(listener.serve, Application(config, directory), config.limits.max_connections)
+        yield proxy
+        await proxy.stop()
+        nursery.cancel_scope.cancel()
+
+
+async def serve(config: Config) -> None:
+    """Serve until SIGINT, SIGTERM or SIGHUP.
+
+    SIGHUP reads the certificate again where there is one.  A second SIGINT or SIGTERM kills the children, and ends it.
+
+    Raises:
+      ListenError, CommandFailed: as `open_proxy`, possibly inside an exception group.
+      ForcedEnd: a second signal came.
+    """
+    async with trio.open_nursery() as nursery:
+        steward = _Steward(config)
+        # Before the first child is started: a signal that comes meanwhile must not leave it behind.
+        await nursery.start(steward.obey_signals, nursery.cancel_scope)
+        async with open_proxy(config) as proxy:
+            steward.proxy = proxy
+            nursery.start_soon(_announce, config, proxy)
+            await steward.told_to_stop.wait()
+            logger.info("stopping")
+        nursery.cancel_scope.cancel()
+    if steward.is_forced:
+        raise ForcedEnd("stopped by force, before running calls and children could end by themselves")
+
+
+class _Steward:
+    """Does what the signals say."""
+
+    def __init__(self, config: Config) -> None:
+        self.proxy: Proxy | None = None
+        self.told_to_stop = trio.Event()
+        self.is_forced = False
+        self._has_certificate = config.listen.ssl_cert is not None
+
+    async def obey_signals(
+        self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            task_status.started()
+            async for number in signals:
+                if number == signal.SIGHUP and self._has_certificate:
+                    self._reload()
+                elif not self.told_to_stop.is_set():
+                    self.told_to_stop.set()
+                elif number != signal.SIGHUP:
+                    self.is_forced = True
+                    if self.proxy is not None:
+                        self.proxy.kill_children()
+                    everything.cancel()
+
+    def _reload(self) -> None:
+        try:
+            if self.proxy is not None:
+                self.proxy.reload_certificate()
+                logger.info("certificate read again")
+        except ListenError as error:
+            logger.error("SIGHUP: %s; the old certificate stays in use", error)
+
+
+async def _announce(config: Config, proxy: Proxy) -> None:
+    """Say where we serve, once the command has shown that it works."""
+    await proxy.wait_proven()
+    for url in proxy.urls:
+        logger.info("serving at %s", url)
+    if config.child.argv[-2:] == ("-m", "trioproxy.demo") and config.child.argv[0] == sys.executable:
+        logger.info("try: %s", _example(proxy.url))
+
+
+def _example(url: str) -> str:
+    if not url.startswith("http"):
+        return url
+    return (
+        f"curl -i {url} -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' "
+        '-d \'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",'
+        '"capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}\''
+    )

@@ -1,0 +1,500 @@
+"""One session of the legacy era: from `initialize` to its end (2025-03-26 and later, Transports §Session Management).
+
+    session ─┬─ relay     reads what the server says, and appends each message to one stream
+             └─ time      ends what has taken too long: a request, or the session itself
+
+A legacy request belongs to its session, not to the HTTP exchange that brought it: a client that disconnects merely stops
+listening, and may resume.  "Disconnection MAY occur at any time … SHOULD NOT be interpreted as the client cancelling its
+request" (Transports §Sending Messages).  So the session waits for nobody: it appends to streams, and whoever serves a
+connection reads them through a `Cursor`.
+
+Knows neither HTTP nor SSE nor processes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import trio
+
+from .config import Config
+from .protocol.errors import (
+    ChildError,
+    ChildExited,
+    CommandFailed,
+    InvalidRequest,
+    LineTooLong,
+    ParseError,
+    RequestTimedOut,
+    SessionNotFound,
+    TrioproxyError,
+    Unavailable,
+    error_response,
+)
+from .protocol.event_log import EventLog, Stream
+from .protocol.lines import OversizedLine
+from .protocol.messages import (
+    Message,
+    Notification,
+    Request,
+    RequestId,
+    Response,
+    find_request_answered,
+    parse_line,
+    recognise,
+)
+from .protocol.revisions import BATCH_REVISION
+from .protocol.routing import Flight, Router
+from .transport import Transport
+
+logger = logging.getLogger("trioproxy.session")
+
+CANCELLED: Final = "notifications/cancelled"
+REQUEST_CANCELLED: Final = -32800
+"""The code with which a cancelled request's stream is ended; the Python SDK's, since the specification has none."""
+_CANCEL_TIME: Final = 1.0
+"""Seconds for a server to answer a request after it was cancelled; most don't."""
+_STALL_TIME: Final = 30.0
+"""Seconds without progress after which a reader that holds up its session's server is let go."""
+_STDIN_TIME: Final = 10.0
+"""Seconds for a server to make room in its stdin, before its client is told to come back later."""
+RETRY_AFTER: Final = ((b"retry-after", b"5"),)
+_GARBAGE_SHOWN: Final = 200
+_GIVEN_UP_KEPT: Final = 1000
+_HANDSHAKE_ID: Final = "trioproxy-initialize"
+
+
+class Cursor:
+    """A connection's place in a stream: `read` returns what has come, and waits while there is nothing.
+
+    Attributes:
+      position: the number of the next message to read.
+      is_superseded: a newer connection reads the stream now.
+    """
+
+    __slots__ = ("_arrived", "_session", "is_superseded", "position", "stream")
+
+    def __init__(self, session: Session, stream: Stream, position: int) -> None:
+        self.stream = stream
+        self.is_superseded = False
+        self._session = session
+        self.position = position
+        self._arrived = trio.lowlevel.ParkingLot()
+
+    async def read(self) -> tuple[int, list[bytes]]:
+        """Return the messages that have come since the last call, and the number of the first.
+
+        No messages mean the end: the stream is finished, or a newer connection reads it now.
+        """
+        while not self.is_superseded:
+            stream = self.stream
+            if self.position < stream.end:
+                first = max(self.position, stream.start)
+                messages = stream.read(first)
+                self.position = stream.end
+                self._session._room_made.unpark_all()
+                return first, messages
+            if stream.is_finished:
+                break
+            await self.wait()
+        return self.position, []
+
+    async def wait(self) -> None:
+        """Return once there is something to read, or never will be."""
+        stream = self.stream
+        while not (self.is_superseded or stream.is_finished or self.position < stream.end):
+            await self._arrived.park()
+
+    @property
+    def has_lone_answer(self) -> bool:
+        """Whether there is one message to read, and no other was or will be on the stream."""
+        return self.stream.is_finished and self.position == 1 and self.stream.end == 2
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether everything that the stream will ever carry has been read."""
+        return self.stream.is_finished and self.position >= self.stream.end
+
+    def wake(self) -> None:
+        """Let `read` look again."""
+        self._arrived.unpark_all()
+
+    def supersede(self) -> None:
+        """End this cursor, since another connection has taken the stream over."""
+        self.is_superseded = True
+        self.wake()
+
+
+class Session:
+    """What one client and its server have going on.
+
+    Args:
+      mixes: whether a request's stream carries anything but its response; with `--json-response` it can't.
+      single_stream: everything is carried by the standalone stream, as HTTP+SSE has it, and nothing is kept.
+
+    Attributes:
+      id: "globally unique and cryptographically secure … visible ASCII"; 192 random bits.
+      revision: the one agreed on in the handshake; until then, the one that the client asked for.
+      is_refused: the server has answered `initialize` with an error.
+      skipped: how many lines of the server were no messages.
+    """
+
+    def __init__(self, transport: Transport, config: Config, *, mixes: bool = True, single_stream: bool = False) -> None:
+        limits = config.limits
+        self.id: Final = secrets.token_urlsafe(24)
+        self.revision = BATCH_REVISION
+        self.is_refused = False
+        self.skipped: Counter[str] = Counter()
+        self.log: Final = EventLog(
+            secrets.token_hex(4).encode(),
+            max_events=limits.event_store_max_events,
+            max_bytes=limits.event_store_max_bytes,
+            keeps_sent=limits.event_store and not single_stream,
+        )
+        self._transport = transport
+        self._times = config.times
+        self._single_stream = single_stream
+        self._router = Router(self.log.standalone, mixes=mixes)
+        self._cursors: dict[Stream, Cursor] = {}
+        self._room_made = trio.lowlevel.ParkingLot()
+        self._initialize_id: RequestId | None = None
+        # Requests that we have answered ourselves, whose late answers must not surprise the client.
+        self._given_up: dict[RequestId, None] = {}
+        self._scope = trio.CancelScope()
+        self._alarm = trio.CancelScope()
+        self._touched_at = trio.current_time()
+        self._is_settled = False  # whether the client has said anything after `initialize`
+        self._end: TrioproxyError | None = None
+        self._ended = trio.Event()
+
+    @property
+    def short_id(self) -> str:
+        """What the session is called in logs: enough to tell it from others, too little to enter it."""
+        return self.id[:6]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the session is over; what its streams carried can still be read to the end."""
+        return self._end is not None
+
+    @property
+    def calls(self) -> int:
+        """How many requests are in flight."""
+        return len(self._router)
+
+    # From the client
+
+    async def submit(self, messages: Sequence[Message]) -> Stream | None:
+        """Pass what one POST brought on to the server.
+
+        Returns:
+          The stream that will carry the answers; None if there is no request among the messages.
+
+        Raises:
+          InvalidRequest: a request id is in use; nothing was passed on.
+          SessionNotFound: the session has ended, or is about to since its server has.
+          Unavailable: the server has not read for a while what it was sent.
+        """
+        if self._transport.is_congested:
+            await self._wait_for_room()
+        if self._end is not None:
+            raise SessionNotFound(f"the session has ended: {self._end}")
+        now = self._touched_at = trio.current_time()
+        stream: Stream | None = None
+        requests = [message for message in messages if type(message) is Request]
+        if requests:
+            self._check_unused(requests)
+            stream = self.log.standalone if self._single_stream else self.log.open_stream()
+            for request in requests:
+                self._depart(request, stream, now)
+        for message in messages:
+            if type(message) is Notification and message.method == CANCELLED:
+                self._expect_no_answer(message.cancelled_id, now)
+            self._transport.send_nowait(message.raw)
+        return stream
+
+    async def _wait_for_room(self) -> None:
+        with trio.move_on_after(_STDIN_TIME):
+            try:
+                await self._transport.wait_writable()
+            except ChildError as error:
+                raise SessionNotFound(f"the session has ended: {error}") from error
+            return
+        raise Unavailable(f"the server has read nothing of its stdin for {_STDIN_TIME:g} s", headers=RETRY_AFTER)
+
+    def _check_unused(self, requests: Sequence[Request]) -> None:
+        ids = [request.id for request in requests]
+        taken = next((i for n, i in enumerate(ids) if i in ids[:n] or self._router.find(i)), None)
+        if taken is not None:
+            raise InvalidRequest(f"request id {taken!r} is that of another request in flight")
+
+    def _depart(self, request: Request, stream: Stream, now: float) -> None:
+        limit = self._times.request_timeout
+        if request.method == "initialize":
+            self._initialize_id = request.id
+            revision = request.params.get("protocolVersion")
+            self.revision = revision if isinstance(revision, str) else BATCH_REVISION
+            limit = self._times.connection_timeout
+        else:
+            self._is_settled = True
+        self._given_up.pop(request.id, None)
+        flight = self._router.take_off(request, stream, math.inf if limit is None else limit, now)
+        self._expect_by(flight.expires_at)
+
+    def _expect_no_answer(self, request_id: RequestId | None, now: float) -> None:
+        """A cancelled request's stream still has to end, and most servers answer it no more."""
+        flight = None if request_id is None else self._router.find(request_id)
+        if flight is not None and flight.request_id != self._initialize_id:
+            flight.is_cancelled = True
+            flight.expires_at = min(flight.expires_at, now + _CANCEL_TIME)
+            self._expect_by(flight.expires_at)
+
+    async def shake_hands(self, revision: str) -> None:
+        """Initialize the server in the name of a client that did not, and never will.
+
+        Raises:
+          CommandFailed: the server refused, or ended.
+        """
+        params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "trioproxy", "version": "0"}}
+        initialize = {"jsonrpc": "2.0", "id": _HANDSHAKE_ID, "method": "initialize", "params": params}
+        stream = await self.submit([parse_line(_encode(initialize))])
+        assert stream is not None
+        with self.attach(stream) as cursor:
+            while not cursor.is_at_end:
+                await cursor.read()
+        self.log.forget(stream)
+        if self.is_refused or self.has_ended:
+            raise CommandFailed("the server did not complete the handshake")
+        await self.submit([parse_line(_encode({"jsonrpc": "2.0", "method": "notifications/initialized"}))])
+
+    # To the client
+
+    @contextmanager
+    def attach(self, stream: Stream, position: int | None = None) -> Iterator[Cursor]:
+        """Read `stream` for as long as the block runs, from message `position` or the first that nobody has read.
+
+        The newest reader wins: one that is there already comes to its end.
+        """
+        if older := self._cursors.get(stream):
+            older.supersede()
+        cursor = self._cursors[stream] = Cursor(self, stream, stream.sent if position is None else position)
+        stream.is_attached = True
+        self._touched_at = trio.current_time()
+        try:
+            yield cursor
+        finally:
+            if self._cursors.get(stream) is cursor:
+                del self._cursors[stream]
+                stream.is_attached = False
+                self._touched_at = trio.current_time()
+                self._expect_by(self._idle_until())
+                self._room_made.unpark_all()
+                if stream.is_finished and not self.log.keeps_sent:
+                    self.log.forget(stream)
+
+    # The life
+
+    async def run(self) -> None:
+        """Relay what the server says, until it ends, is too long idle, or `close` is called.
+
+        Whatever was in flight is answered with an error then, and every stream is finished.
+        """
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._keep_time)
+                    await self._relay()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._finish(self._end or ChildExited("the session was closed while the request was in flight"))
+
+    def close(self, reason: TrioproxyError) -> None:
+        """End the session; requests in flight are answered with `reason`."""
+        self._finish(reason)
+        self._scope.cancel()
+
+    async def wait_ended(self) -> None:
+        """Return once the session is over."""
+        await self._ended.wait()
+
+    async def _relay(self) -> None:
+        while True:
+            try:
+                lines = await self._transport.receive()
+            except ChildError as error:
+                self._finish(error)
+                return
+            now = trio.current_time()
+            for line in lines:
+                if isinstance(line, OversizedLine):
+                    self._fail_oversized(line)
+                else:
+                    self._deliver(line, now)
+                if self._end is not None:
+                    return
+            # A child is slowed down rather than its messages lost, as long as somebody reads them at all.
+            while self.log.is_full:
+                with trio.move_on_after(_STALL_TIME) as stalled:
+                    await self._room_made.park()
+                if stalled.cancelled_caught:
+                    self._let_go_of_stalled()
+
+    def _deliver(self, line: bytes, now: float) -> None:
+        try:
+            message = recognise(line)
+        except (ParseError, InvalidRequest) as error:
+            self._skip("garbage", f"{error}: {line[:_GARBAGE_SHOWN].decode(errors='replace')!r}")
+            return
+        if type(message) is Response and message.id == self._initialize_id and message.id is not None:
+            self._learn_revision(message)
+        stream = self._router.route(message, now)
+        if stream is None:
+            assert type(message) is Response
+            if message.id in self._given_up:
+                del self._given_up[message.id]
+            else:
+                self._skip("unexpected", f"a response to no request in flight, id {message.id!r}")
+            return
+        self._append(stream, line)
+
+    def _append(self, stream: Stream, line: bytes) -> None:
+        """Put one message on a stream, which ends when it was the last answer to come."""
+        if stream is not self.log.standalone and not self._router.is_waiting(stream):
+            stream.is_finished = True
+        cursor = self._cursors.get(stream)
+        if cursor is None and not self.log.keeps_sent and stream is not self.log.standalone:
+            # Nobody reads it, and nobody could come back for it.
+            return
+        stream.append(line)
+        if cursor is not None:
+            cursor.wake()
+        elif stream.is_finished:
+            # Now the client has its time to come back.
+            self._touched_at = trio.current_time()
+            self._expect_by(self._idle_until())
+
+    def _learn_revision(self, response: Response) -> None:
+        self._initialize_id = None
+        self.is_refused = response.is_error
+        if not response.is_error:
+            result = json.loads(response.raw)["result"]
+            revision = result.get("protocolVersion") if isinstance(result, dict) else None
+            if isinstance(revision, str):
+                self.revision = revision
+
+    def _skip(self, kind: str, why: str) -> None:
+        self.skipped[kind] += 1
+        logger.warning("session %s: skipped a line of the server, number %d: %s", self.short_id, self.skipped.total(), why)
+
+    def _fail_oversized(self, line: OversizedLine) -> None:
+        """A line over the limit fails the call that it answers, or else the session: it was somebody's."""
+        error = LineTooLong(f"the server wrote a line of {line.length} bytes, over the limit of --max-message-size")
+        request_id = find_request_answered(line)
+        flight = None if request_id is None else self._router.find(request_id)
+        logger.error("session %s: %s", self.short_id, error)
+        if flight is None:
+            self._finish(error)
+        else:
+            self._answer(flight, error)
+
+    def _answer(self, flight: Flight, error: TrioproxyError) -> None:
+        """Answer a request in the server's stead."""
+        self._router.land(flight)
+        self._append(flight.stream, error_response(error, flight.request_id))
+
+    def _finish(self, reason: TrioproxyError) -> None:
+        if self._end is not None:
+            return
+        for flight in self._router:
+            self._answer(flight, reason)
+        self._end = reason
+        self.log.standalone.is_finished = True
+        for cursor in self._cursors.values():
+            cursor.wake()
+        self._ended.set()
+
+    def _let_go_of_stalled(self) -> None:
+        for stream, cursor in list(self._cursors.items()):
+            if stream.sent < stream.end:
+                logger.warning("session %s: a client has read nothing for %g s; it is let go", self.short_id, _STALL_TIME)
+                cursor.supersede()
+                del self._cursors[stream]
+                stream.is_attached = False
+
+    # Time
+
+    async def _keep_time(self) -> None:
+        """Sleep until the next deadline, see what is overdue, and so on.
+
+        There is one task a session, not one a request; deadlines that move away cost nothing until they are looked at.
+        """
+        while True:
+            with self._alarm:
+                await trio.sleep_forever()
+            now = trio.current_time()
+            for flight in self._router:
+                if flight.expires_at <= now:
+                    self._give_up(flight)
+            if self._idle_until() <= now:
+                logger.info("session %s: idle, ended", self.short_id)
+                self.close(ChildExited("the session was idle for too long"))
+                return
+            deadline = min((f.expires_at for f in self._router), default=math.inf)
+            self._alarm = trio.CancelScope(deadline=min(deadline, self._idle_until()))
+
+    def _expect_by(self, deadline: float) -> None:
+        if deadline < self._alarm.deadline:
+            self._alarm.deadline = deadline
+
+    def _idle_until(self) -> float:
+        """When the session will have been idle for too long; never, while somebody listens or waits.
+
+        A client that says nothing after `initialize` has most likely gone: clients seldom say goodbye, and each keeps a
+        process alive.
+        """
+        limit = self._times.session_idle_timeout if self._is_settled else self._times.connection_timeout
+        if limit is None or self._cursors or len(self._router):
+            return math.inf
+        return self._touched_at + limit
+
+    def _remember_given_up(self, request_id: RequestId) -> None:
+        self._given_up[request_id] = None
+        if len(self._given_up) > _GIVEN_UP_KEPT:
+            del self._given_up[next(iter(self._given_up))]
+
+    def _give_up(self, flight: Flight) -> None:
+        request_id = flight.request_id
+        self._remember_given_up(request_id)
+        if flight.is_cancelled:
+            self._router.land(flight)
+            if self._single_stream:
+                return
+            body = {
+                "jsonrpc": "2.0",
+                "id": request_id,
+                "error": {"code": REQUEST_CANCELLED, "message": "Request cancelled"},
+            }
+            self._append(flight.stream, _encode(body))
+            return
+        error = RequestTimedOut(f"the server did not answer within {flight.time_limit:g} s")
+        logger.warning("session %s: request %r: %s", self.short_id, request_id, error)
+        self._answer(flight, error)
+        if request_id == self._initialize_id:
+            # "The initialize request MUST NOT be cancelled by clients" (Utilities §Cancellation); without it there is
+            # no session.
+            self.close(error)
+            return
+        params = {"requestId": request_id, "reason": str(error)}
+        cancel = {"jsonrpc": "2.0", "method": CANCELLED, "params": params}
+        self._transport.send_nowait(_encode(cancel))
+
+
+def _encode(message: Mapping[str, object]) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode()
