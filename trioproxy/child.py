@@ -15,6 +15,7 @@ put itself into a session of its own (`setsid`) has left the family and is not f
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -97,6 +98,7 @@ class Child:
         self._on_stderr = on_stderr
         self._framer = LineFramer(max_message_size)
         self._failure: ChildError | None = None
+        self._has_spoken_since = True  # since we last wrote
         self._exited = trio.Event()
         self._stderr_ended = trio.Event()
         self._outbox: list[bytes] = []
@@ -124,6 +126,14 @@ class Child:
         """Queue one message for the child's stdin."""
         if self._failure is not None:
             return
+        if self._has_spoken_since and not self._queued and len(message) < select.PIPE_BUF:
+            # A pipe takes so little whole or not at all, and at once: nothing that a cancellation could cut in two.  It
+            # saves a lone message the way through the scheduler; the next ones, until the child says something, are
+            # better collected.
+            self._has_spoken_since = False
+            with suppress(BlockingIOError, BrokenPipeError):
+                os.write(self._stdin, message + b"\n")
+                return
         self._outbox.append(message)
         self._queued += len(message)
         self._filled.unpark()
@@ -153,8 +163,10 @@ class Child:
         assert self._process.stdout is not None
         while True:
             if not self._process.stdout.closed:
-                with suppress(trio.ClosedResourceError):
+                try:
                     await trio.lowlevel.wait_readable(self._stdout)
+                except trio.ClosedResourceError:
+                    continue
             # A line longer than the pipe comes in pieces that follow each other closely: waiting for each of them
             # would cost a round of the scheduler for every 64 KiB.
             for _ in range(16):
@@ -166,7 +178,7 @@ class Child:
                     assert self._failure is not None
                     raise self._failure
                 if lines := self._framer.feed(data):
-                    self.has_spoken = True
+                    self.has_spoken = self._has_spoken_since = True
                     return lines
 
     def _read_stdout(self) -> bytes | None:

@@ -1,7 +1,7 @@
 """The command line: words and environment in, a proxy that serves and an exit code out.
 
-The first half decides and is pure: `read_command_line` makes a `Config` of words, by the table in `options`.  The second
-half, `main`, does what was decided.
+The first half decides and is pure: `read_command_line` makes a `Config` of words, by the table in `options`.  The
+second half, `main`, does what was decided.
 
 Exit codes: 0 an orderly end, 1 a failure while starting or running, 2 a mistake on the command line, and 130 (128 +
 SIGINT, as a shell has it) for an interrupt before there was anything to end in order.
@@ -15,11 +15,10 @@ import shlex
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
-from trioproxy import logs
-from trioproxy.config import (
+from . import __version__, logs
+from .config import (
     ChildConfig,
     Config,
     ConfigError,
@@ -29,9 +28,9 @@ from trioproxy.config import (
     LogConfig,
     TimeConfig,
 )
-from trioproxy.options import OPTIONS, SPELLINGS, USAGE, VARIABLES, Option, render_help
-from trioproxy.protocol.errors import TrioproxyError
-from trioproxy.values import QUESTION
+from .options import OPTIONS, SPELLINGS, USAGE, VARIABLES, Option, render_help
+from .protocol.errors import TrioproxyError
+from .values import QUESTION
 
 DEMO = (sys.executable, "-m", "trioproxy.demo")
 
@@ -73,7 +72,7 @@ def read_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Config
     if "help" in asked:
         return render_help()
     if "version" in asked:
-        return f"trioproxy {_version()}\n"
+        return f"trioproxy {__version__}\n"
     # An option on the command line replaces all that the environment says about it, and what is replaced is never read:
     # Kubernetes sets MCP_PROXY_PORT=tcp://... beside a service called mcp-proxy, and --port is the way out.
     return configure(_by_option(read_environment(environ)) | _by_option(words), command)
@@ -117,16 +116,20 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[Given]:
 
 def configure(given: Mapping[str, list[Given]], command: tuple[str, ...]) -> Config:
     """Return what `given`, the defaults and `command` amount to."""
-    values = {option.name: _value(option, given.get(option.name, [])) for option in OPTIONS.values()}
+    values = {
+        option.name: _value(option, given.get(option.name, []))
+        for option in OPTIONS.values()
+        if option.name in given or option.default is not None
+    }
 
     sections: dict[str, dict[str, Any]] = {section: {} for section in ("", *_SECTIONS)}
     for option in OPTIONS.values():
         section, _, field = option.sets.rpartition(".")
-        if field:
+        if field and option.name in values:
             sections[section][field] = values[option.name]
     sections["child"]["argv"] = choose_command(command, demo=values["demo"], shell=values["shell"])
 
-    if values["endpoint"]:
+    if "endpoint" in values:
         if len(values["server"]) != 1:
             raise ConfigError("--endpoint is the path of one transport, and both are served: add --server sse or stream")
         (transport,) = values["server"]
@@ -158,25 +161,17 @@ def _by_option(source: Iterable[Given]) -> dict[str, list[Given]]:
 
 
 def _value(option: Option, given: list[Given]) -> Any:
+    """Return what was given (the last word counts, or all of them), or else the default."""
     values = [one.read() for one in given]
     if option.separator:
         return option.gather(values)
-    if values:
-        return values[-1]
-    return None if option.default is None else option.kind.read(option.default)
+    return values[-1] if values else option.kind.read(option.default)
 
 
 def _suggestion(spelling: str) -> str:
     """Return `; did you mean …?`, or nothing where nothing is near."""
     near = difflib.get_close_matches(spelling, SPELLINGS, n=1)
     return f"; did you mean {near[0]}?" if near else "; --help lists them all"
-
-
-def _version() -> str:
-    try:
-        return metadata.version("trioproxy")
-    except metadata.PackageNotFoundError:
-        return "(not installed: running from its source)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -202,7 +197,7 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     logs.set_up(wanted.log)
     # Only now: `--help` and a mistake need no event loop, and get their answer in a fraction of the time.
-    from trioproxy.server import serve
+    from .server import serve
 
     return run_to_its_end(serve, wanted)
 

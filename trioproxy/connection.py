@@ -18,10 +18,13 @@ What stays hypercorn's: its configuration and limits, its TLS, its worker contex
 from __future__ import annotations
 
 import logging
+import math
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -40,6 +43,7 @@ SEND_TIME: Final = 30.0
 """Seconds for a client to take at least some of what is being sent to it."""
 LINGER_TIME: Final = 2.0
 """Seconds in which what a client still sends after its early answer is thrown away, so that it gets to read the answer."""
+_SWEEP_TIME: Final = 1.0
 _MAX_READ_AHEAD: Final = 64 * 1024
 """Bytes of further requests that are read while a response runs; they are read at all to see the client leave."""
 _WRITE_SIZE: Final = 256 * 1024
@@ -50,16 +54,28 @@ class ClientGone(OSError):
 
 
 class Worker(WorkerContext):
-    """What the connections of one listener share: hypercorn's `terminated` event, and who has nothing to do."""
+    """What the connections of one listener share: hypercorn's `terminated` event, and one clock."""
 
     def __init__(self) -> None:
         super().__init__(None)
-        self.idle_connections: set[Connection] = set()
+        self.connections: set[Connection] = set()
+
+    async def sweep(self) -> None:
+        """Close the connections whose next request is overdue.
+
+        One task looks at all of them; with a timer each, starting and stopping it cost more than parsing a request.
+        """
+        while True:
+            await trio.sleep(_SWEEP_TIME)
+            now = trio.current_time()
+            for connection in self.connections:
+                if connection.deadline <= now:
+                    connection.close_if_idle()
 
     async def terminate_idle(self) -> None:
         """Let the connections without a request end now, and the others with their request."""
         await self.terminated.set()
-        for connection in self.idle_connections:
+        for connection in self.connections:
             connection.close_if_idle()
 
 
@@ -73,7 +89,9 @@ class Connection(TCPServer):
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
         # Hypercorn's types name every kind of ASGI message; ours are the few of HTTP.
         self._application: Any = self.app
-        self._idle = trio.CancelScope()  # while no request is being served
+        self.deadline = math.inf  # for the head of the next request
+        self._scope_of_life = trio.CancelScope()
+        self._fd = -1
         self._malformed: str | None = None  # what was wrong with a request's body
         self._head: list[bytes] = []  # of a response, held back until its first bytes of body
         self._answer_started = False
@@ -91,12 +109,15 @@ class Connection(TCPServer):
         """
         try:
             await self._shake_hands()
-            await self._serve()
+            self.context.connections.add(self)
+            with self._scope_of_life:
+                await self._serve()
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         except Exception:
             logger.exception("a connection failed")
         finally:
+            self.context.connections.discard(self)
             # `aclose` sends TLS's goodbye and waits for it to be taken; who doesn't read shall not hold us.
             with trio.move_on_after(1, shield=True):
                 await self.stream.aclose()
@@ -112,6 +133,7 @@ class Connection(TCPServer):
             except trio.TooSlowError:
                 raise ClientGone("no TLS handshake in time") from None
         self._socket = transport.socket
+        self._fd = self._socket.fileno()
         self._scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -138,32 +160,41 @@ class Connection(TCPServer):
     async def _next_request(self) -> h11.Request | None:
         """Return the next request's head; None if there is none to come, or none that can be served."""
         http = self._http
-        with trio.CancelScope(deadline=trio.current_time() + self.config.keep_alive_timeout) as self._idle:
-            self.context.idle_connections.add(self)
+        self.deadline = trio.current_time() + self.config.keep_alive_timeout
+        try:
+            while (event := http.next_event()) is h11.NEED_DATA:
+                if self.context.terminated.is_set():
+                    return None
+                http.receive_data(await self._read())
+                # However slowly it drips, a head has one deadline from its first byte.
+                self.deadline = min(self.deadline, trio.current_time() + HEAD_TIME)
+        except h11.RemoteProtocolError as error:
+            await self._refuse(error.error_status_hint, str(error))
+            return None
+        self.deadline = math.inf
+        if type(event) is not h11.Request:
+            return None
+        if _is_ambiguous(event):
+            await self._refuse(400, "Content-Length and Transfer-Encoding exclude each other")
+            return None
+        return event
+
+    async def _read(self) -> bytes:
+        """Return the next bytes, b"" at the end."""
+        if self._tls:
+            return bytes(await self.stream.receive_some(READ_SIZE))
+        while True:
+            # In this order there is one round of the scheduler and one system call for each piece.
+            await trio.lowlevel.wait_readable(self._fd)
             try:
-                while True:
-                    event = http.next_event()
-                    if event is not h11.NEED_DATA:
-                        break
-                    http.receive_data(bytes(await self.stream.receive_some(READ_SIZE)))
-                    # However slowly it drips, a head has one deadline from its first byte.
-                    self._idle.deadline = min(self._idle.deadline, trio.current_time() + HEAD_TIME)
-            except h11.RemoteProtocolError as error:
-                await self._refuse(error.error_status_hint, str(error))
-                return None
-            finally:
-                self.context.idle_connections.discard(self)
-            if type(event) is not h11.Request:
-                return None
-            if _is_ambiguous(event):
-                await self._refuse(400, "Content-Length and Transfer-Encoding exclude each other")
-                return None
-            return event
-        return None
+                return os.read(self._fd, READ_SIZE)
+            except BlockingIOError:
+                continue
 
     def close_if_idle(self) -> None:
-        """End the connection if no request is being served on it."""
-        self._idle.cancel()
+        """End the connection if it waits for a request."""
+        if self.deadline < math.inf:
+            self._scope_of_life.cancel()
 
     async def _answer(self, request: h11.Request) -> None:
         self._request = request
@@ -220,7 +251,7 @@ class Connection(TCPServer):
                 else:
                     if http.they_are_waiting_for_100_continue:
                         await self._write([http.send(h11.InformationalResponse(status_code=100, headers=[]))])
-                    http.receive_data(bytes(await self.stream.receive_some(READ_SIZE)))
+                    http.receive_data(await self._read())
             except h11.RemoteProtocolError as error:
                 self._malformed = str(error)
                 return {"type": "http.disconnect"}
@@ -237,7 +268,7 @@ class Connection(TCPServer):
                 if read_ahead > _MAX_READ_AHEAD:
                     # Somebody sends requests faster than they are served.  Whether they leave is told by the next write.
                     await trio.sleep_forever()
-                data = bytes(await self.stream.receive_some(READ_SIZE))
+                data = await self._read()
                 self._http.receive_data(data)
                 read_ahead += len(data)
                 if not data:
@@ -260,7 +291,7 @@ class Connection(TCPServer):
             if http.their_state is h11.SEND_BODY or self.context.terminated.is_set():
                 # The rest of the body will not be read, so that nothing else can be on this connection.
                 headers.append((b"connection", b"close"))
-            self._head = [http.send(h11.Response(status_code=message["status"], headers=headers))]
+            self._head = [http.send(_response(message["status"], tuple(headers)))]
             self._answer_started = True
             return
         pieces, self._head = self._head, []
@@ -285,7 +316,7 @@ class Connection(TCPServer):
         if not self._tls:
             # What the kernel takes at once, and that is nearly everything, costs no round of the scheduler.
             try:
-                rest = rest[self._socket._sock.send(data) :]
+                rest = rest[os.write(self._fd, data) :]
             except BlockingIOError:
                 pass
             except OSError:
@@ -322,6 +353,12 @@ def _is_ambiguous(request: h11.Request) -> bool:
     """Whether a request says twice, in different ways, how long it is: the stuff of request smuggling (RFC 9112 §6.1)."""
     names = [name for name, _ in request.headers]
     return b"transfer-encoding" in names and b"content-length" in names
+
+
+@lru_cache(maxsize=256)
+def _response(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> h11.Response:
+    """Return a response's head; h11 takes longer to check one than to send it, and most are like one before."""
+    return h11.Response(status_code=status, headers=list(headers))
 
 
 _dated: tuple[int, tuple[bytes, bytes]] = (0, (b"date", b""))

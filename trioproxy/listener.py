@@ -74,12 +74,14 @@ class Listener:
         """
         wrapped = ASGIWrapper(app)
         limit = math.inf if max_connections is None else max_connections
-        async with trio.open_nursery() as connections:
-            with self._accepting:
-                # With connections in a nursery of their own, they can outlive the accepting.
-                await trio.serve_listeners(
-                    partial(self._serve_connection, wrapped, limit), self._listeners, handler_nursery=connections
-                )
+        async with trio.open_nursery() as sweeping:
+            sweeping.start_soon(self._worker.sweep)
+            # With a nursery of their own, connections can outlive the accepting.
+            async with trio.open_nursery() as connections:
+                with self._accepting:
+                    handler = partial(self._serve_connection, wrapped, limit)
+                    await trio.serve_listeners(handler, self._listeners, handler_nursery=connections)
+            sweeping.cancel_scope.cancel()
 
     async def stop_accepting(self) -> None:
         """Refuse new connections, and end those that have no request."""

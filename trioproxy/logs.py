@@ -5,9 +5,10 @@ the short form of its id that may be shown; any other `extra` follows the messag
 
 Two things are not left to the standard library.  Whoever reads our stderr may stop reading, and a log line must not
 stop every session in its place: `StderrHandler` waits a moment, then drops lines and later says how many.  And much of
-what is logged was written by a child, or by a client through it: `escape` sees to it that a line stays the line it was.
-A carriage return or an escape sequence could otherwise overwrite what stands on the terminal, a newline could begin a
-line that looks like one of ours ("12:34:56.789 INFO  …"), and a bidirectional override could show text in another order.
+what is logged was written by a child, or by a client through it: `escape` sees to it that a line stays the line it
+was.  A carriage return or an escape sequence could otherwise overwrite what stands on the terminal, a newline could
+begin a line that looks like one of ours ("12:34:56.789 INFO  …"), and a bidirectional override could show text in
+another order.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from trioproxy.config import LogConfig
+from .config import LogConfig
 
 STDERR = 2
 
@@ -120,8 +121,8 @@ class StderrHandler(logging.Handler):
 def write_patiently(descriptor: int, data: bytes, patience: float) -> int:
     """Write `data` for at most `patience` seconds, and return how many bytes went out.
 
-    Not by making the descriptor non-blocking: that would hold for every process that shares our terminal.  A write of at
-    most PIPE_BUF bytes does not block once `poll` has said that it won't (documented with `select.PIPE_BUF`).
+    Not by making the descriptor non-blocking: that would hold for every process that shares our terminal.  A write of
+    at most PIPE_BUF bytes does not block once `poll` has said that it won't (documented with `select.PIPE_BUF`).
     """
     deadline = time.monotonic() + patience
     poll = select.poll()

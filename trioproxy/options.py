@@ -1,9 +1,9 @@
 """The options: one table, from which everything that is said about them follows.
 
 How they are spelled on the command line (kebab-case, and the camelCase of the TypeScript original) and in the
-environment, what `--help` says, what the README says, and what `cli` accepts are all read off `GROUPS`.  A new option is
-a new row there, with the field of `config.Config` that it sets.  Pure; `python -m trioproxy.options` prints the README's
-table.
+environment, what `--help` says, what the README says, and what `cli` accepts are all read off `GROUPS`.  A new option
+is a new row there, with the field of `config.Config` that it sets.  Pure; `python -m trioproxy.options` prints the
+README's table.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trioproxy.values import (
+from .values import (
     ASSIGNMENT,
     DIRECTORY,
     DURATION,
+    HOST,
     HOST_NAME,
     NETWORK,
     NUMBER,
@@ -26,7 +27,6 @@ from trioproxy.values import (
     SERVERS,
     SIZE,
     SWITCH,
-    TEXT,
     URL_PATH,
     Kind,
     one_of,
@@ -99,7 +99,7 @@ ISOLATION = one_of("session")
 
 GROUPS: Mapping[str, tuple[Option, ...]] = {
     "listen": (
-        Option("host", TEXT, "address or name to listen on", "127.0.0.1", "listen.host"),
+        Option("host", HOST, "address or name to listen on", "127.0.0.1", "listen.host"),
         Option("port", PORT, "port to listen on; 0 picks one and prints it", "8080", "listen.port"),
         Option("uds", PATH, "listen on this Unix socket instead of a host and port", None, "listen.uds"),
         Option("root-path", URL_PATH, "prefix that a front strips and clients must use", None, "listen.root_path"),
@@ -115,7 +115,14 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {
             "listen.trusted_proxies",
             separator=",",
         ),
-        Option("allowed-host", HOST_NAME, "name by which clients may call us", None, "listen.allowed_hosts", separator=","),
+        Option(
+            "allowed-host",
+            HOST_NAME,
+            "name that clients may call us by, besides --host",
+            None,
+            "listen.allowed_hosts",
+            separator=",",
+        ),
     ),
     "endpoints": (
         Option("server", SERVERS, "serve one transport only", "both", "endpoints.servers"),
@@ -131,7 +138,7 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {
     ),
     "child": (
         Option("shell", SWITCH, "run the command's words, joined by spaces, with /bin/sh -c", "off", "child.shell"),
-        Option("cwd", DIRECTORY, "run the command in this directory", None, "child.cwd"),
+        Option("cwd", DIRECTORY, "run the command in this directory instead of ours", None, "child.cwd"),
         Option(
             "env",
             ASSIGNMENT,
@@ -143,19 +150,23 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {
             gather=dict,
         ),
         Option("pass-environment", SWITCH, "let the command inherit our environment", "on", "child.pass_environment"),
-        Option("isolation", ISOLATION, "what has a child of its own", "session"),
+        Option("isolation", ISOLATION, "what gets a child of its own", "session"),
         Option("spares", NUMBER, "children kept started for sessions to come", "1", "child.spares"),
         Option("max-message-size", SIZE_LIMIT, "longest message from a child", "64M", "child.max_message_size"),
     ),
     "time": (
-        Option("connection-timeout", TIMEOUT, "for a child to initialize", "60000", "times.connection_timeout"),
-        Option("request-timeout", TIMEOUT, "for an answer, or for progress", "300000", "times.request_timeout"),
-        Option("session-idle-timeout", TIMEOUT, "for an idle session", "30m", "times.session_idle_timeout"),
-        Option("keep-alive-timeout", TIMEOUT, "for an idle connection", "75s", "times.keep_alive_timeout"),
+        Option(
+            "connection-timeout", TIMEOUT, "how long a child may take to initialize", "60000", "times.connection_timeout"
+        ),
+        Option(
+            "request-timeout", TIMEOUT, "how long an answer may take; progress extends it", "300000", "times.request_timeout"
+        ),
+        Option("session-idle-timeout", TIMEOUT, "how long a session may be idle", "30m", "times.session_idle_timeout"),
+        Option("keep-alive-timeout", TIMEOUT, "how long a connection may be idle", "75s", "times.keep_alive_timeout"),
         Option(
             "graceful-shutdown-timeout",
             DURATION,
-            "for running calls once told to stop; 0 does not wait",
+            "how long running calls may go on once we are told to stop",
             "5000",
             "times.graceful_shutdown_timeout",
         ),
@@ -165,8 +176,16 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {
         Option("max-sessions", COUNT_LIMIT, "sessions open at a time", "1000", "limits.max_sessions"),
         Option("max-connections", COUNT_LIMIT, "connections open at a time", "10000", "limits.max_connections"),
         Option("event-store", SWITCH, "keep events so that clients can resume", "on", "limits.event_store"),
-        Option("event-store-max-events", COUNT_LIMIT, "kept a session", "1000", "limits.event_store_max_events"),
-        Option("event-store-max-bytes", SIZE_LIMIT, "kept a session", "16M", "limits.event_store_max_bytes"),
+        Option(
+            "event-store-max-events", COUNT_LIMIT, "events kept for each session", "1000", "limits.event_store_max_events"
+        ),
+        Option(
+            "event-store-max-bytes",
+            SIZE_LIMIT,
+            "bytes of events kept for each session",
+            "16M",
+            "limits.event_store_max_bytes",
+        ),
     ),
     "watch": (
         Option("debug", SWITCH, "log every message and tracebacks; implies --log-level debug", "off", "log.debug"),
@@ -189,15 +208,18 @@ usage: trioproxy [options] [--] command [args...]     serve a stdio MCP server o
        trioproxy [options] --demo                     the same, with the built-in demo server
 """
 
-NOTES = (
-    "Options end at the first word that is not one, or at --; everything after that is the command's.",
-    "Each option has a camelCase spelling (--sseEndpoint) and an environment variable (MCP_PROXY_SSE_ENDPOINT; an empty "
-    "one counts as unset). The command line beats the environment. Every switch can be turned around: --no-debug, "
-    "--debug=off, MCP_PROXY_DEBUG=off. The values of a repeatable option are separated by commas in its variable.",
-    "TIME is in milliseconds, or 250ms, 30s, 5m, 1h. SIZE is in bytes, or 64k, 10M, 1G. Where a limit may be absent, 0 "
-    "means that there is none.",
-    "Exit codes: 0 an orderly end, 1 a failure, 2 a mistake on the command line, 130 interrupted while starting.",
-)
+NOTES = """\
+Options end at the first word that is not one, or at --; everything after that is the command's.
+
+Each option has a camelCase spelling (--sseEndpoint) and an environment variable (MCP_PROXY_SSE_ENDPOINT;
+an empty one counts as unset). The command line beats the environment. Every switch can be turned around:
+--no-debug, --debug=off, MCP_PROXY_DEBUG=off. Commas separate a repeatable option's values in its variable.
+
+TIME is in milliseconds, or 250ms, 30s, 5m, 1h. SIZE is in bytes, or 64k, 10M, 1G. Where a limit may be
+absent, 0 means that there is none.
+
+Exit codes: 0 an orderly end, 1 a failure, 2 a mistake on the command line.
+"""
 
 _WIDTH = 100
 _COLUMN = 32
@@ -205,7 +227,7 @@ _COLUMN = 32
 
 def render_help() -> str:
     """Return what `--help` prints: every option with its default, at most 100 columns wide."""
-    parts = [USAGE, *(textwrap.fill(note, _WIDTH) + "\n" for note in NOTES)]
+    parts = [USAGE, NOTES]
     for title, options in GROUPS.items():
         rows = "".join(_help_row(option) for option in options)
         parts.append(f"{title}:\n{rows}")

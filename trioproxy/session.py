@@ -17,9 +17,8 @@ import json
 import logging
 import math
 import secrets
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import trio
@@ -72,50 +71,63 @@ _HANDSHAKE_ID: Final = "trioproxy-initialize"
 
 
 class Cursor:
-    """A connection's place in a stream: `read` returns what has come, and waits while there is nothing.
+    """A connection's place in a stream, for as long as the `with` block of `Session.attach` runs.
+
+    `read` returns what has come, and waits while there is nothing.
 
     Attributes:
       position: the number of the next message to read.
       is_superseded: a newer connection reads the stream now.
     """
 
-    __slots__ = ("_arrived", "_session", "is_superseded", "position", "stream")
+    __slots__ = ("_arrived", "_is_out_of_patience", "_session", "is_superseded", "position", "stream")
 
     def __init__(self, session: Session, stream: Stream, position: int) -> None:
         self.stream = stream
+        self.position = position
         self.is_superseded = False
         self._session = session
-        self.position = position
         self._arrived = trio.lowlevel.ParkingLot()
+        self._is_out_of_patience = False
+
+    def __enter__(self) -> Cursor:
+        self._session.add_cursor(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._session.remove_cursor(self)
 
     async def read(self) -> tuple[int, list[bytes]]:
         """Return the messages that have come since the last call, and the number of the first.
 
         No messages mean the end: the stream is finished, or a newer connection reads it now.
         """
+        stream = self.stream
         while not self.is_superseded:
-            stream = self.stream
             if self.position < stream.end:
                 first = max(self.position, stream.start)
                 messages = stream.read(first)
                 self.position = stream.end
-                self._session._room_made.unpark_all()
+                self._session.note_read()
                 return first, messages
             if stream.is_finished:
                 break
-            await self.wait()
+            await self._arrived.park()
         return self.position, []
 
-    async def wait(self) -> None:
-        """Return once there is something to read, or never will be."""
+    async def wait_answer(self, patience: float) -> bool:
+        """Return whether the stream's one message, its answer, comes within `patience` seconds and before any other."""
         stream = self.stream
-        while not (self.is_superseded or stream.is_finished or self.position < stream.end):
-            await self._arrived.park()
+        if stream.end == self.position:
+            self._session.limit_patience(self, patience)
+            while stream.end == self.position and not (self.is_superseded or self._is_out_of_patience):
+                await self._arrived.park()
+        return stream.is_finished and self.position == 1 and stream.end == 2
 
     @property
-    def has_lone_answer(self) -> bool:
-        """Whether there is one message to read, and no other was or will be on the stream."""
-        return self.stream.is_finished and self.position == 1 and self.stream.end == 2
+    def has_answer(self) -> bool:
+        """Whether there is nothing to be waited for."""
+        return self.stream.end > self.position or self.stream.is_finished
 
     @property
     def is_at_end(self) -> bool:
@@ -123,12 +135,17 @@ class Cursor:
         return self.stream.is_finished and self.position >= self.stream.end
 
     def wake(self) -> None:
-        """Let `read` look again."""
+        """Let who waits look again."""
         self._arrived.unpark_all()
 
     def supersede(self) -> None:
         """End this cursor, since another connection has taken the stream over."""
         self.is_superseded = True
+        self.wake()
+
+    def run_out_of_patience(self) -> None:
+        """End `wait_answer`."""
+        self._is_out_of_patience = True
         self.wake()
 
 
@@ -163,6 +180,7 @@ class Session:
         self._single_stream = single_stream
         self._router = Router(self.log.standalone, mixes=mixes)
         self._cursors: dict[Stream, Cursor] = {}
+        self._patience: deque[tuple[float, Cursor]] = deque()
         self._room_made = trio.lowlevel.ParkingLot()
         self._initialize_id: RequestId | None = None
         # Requests that we have answered ourselves, whose late answers must not surprise the client.
@@ -276,28 +294,44 @@ class Session:
 
     # To the client
 
-    @contextmanager
-    def attach(self, stream: Stream, position: int | None = None) -> Iterator[Cursor]:
-        """Read `stream` for as long as the block runs, from message `position` or the first that nobody has read.
+    def attach(self, stream: Stream, position: int | None = None) -> Cursor:
+        """Return a cursor over `stream`, from message `position` or the first that nobody has read.
 
-        The newest reader wins: one that is there already comes to its end.
+        It reads from the start of its `with` block to the end.  The newest reader wins: one that is there already comes
+        to its end.
         """
-        if older := self._cursors.get(stream):
+        return Cursor(self, stream, stream.sent if position is None else position)
+
+    def add_cursor(self, cursor: Cursor) -> None:
+        """Let `cursor` be woken by what its stream is to carry."""
+        if older := self._cursors.get(cursor.stream):
             older.supersede()
-        cursor = self._cursors[stream] = Cursor(self, stream, stream.sent if position is None else position)
-        stream.is_attached = True
+        self._cursors[cursor.stream] = cursor
+        cursor.stream.is_attached = True
         self._touched_at = trio.current_time()
-        try:
-            yield cursor
-        finally:
-            if self._cursors.get(stream) is cursor:
-                del self._cursors[stream]
-                stream.is_attached = False
-                self._touched_at = trio.current_time()
-                self._expect_by(self._idle_until())
-                self._room_made.unpark_all()
-                if stream.is_finished and not self.log.keeps_sent:
-                    self.log.forget(stream)
+
+    def remove_cursor(self, cursor: Cursor) -> None:
+        """Undo `add_cursor`, unless another cursor has taken the place."""
+        stream = cursor.stream
+        if self._cursors.get(stream) is cursor:
+            del self._cursors[stream]
+            stream.is_attached = False
+            self._touched_at = trio.current_time()
+            self._expect_by(self._idle_until())
+            self.note_read()
+            if stream.is_finished and not self.log.keeps_sent:
+                self.log.forget(stream)
+
+    def note_read(self) -> None:
+        """A connection has read, or is no more: there may be room in the log."""
+        if self._room_made:
+            self._room_made.unpark_all()
+
+    def limit_patience(self, cursor: Cursor, seconds: float) -> None:
+        """Wake `cursor` in so many seconds, the same for all; most will have what they wait for by then."""
+        until = trio.current_time() + seconds
+        self._patience.append((until, cursor))
+        self._expect_by(until)
 
     # The life
 
@@ -433,12 +467,16 @@ class Session:
     async def _keep_time(self) -> None:
         """Sleep until the next deadline, see what is overdue, and so on.
 
-        There is one task a session, not one a request; deadlines that move away cost nothing until they are looked at.
+        There is one task a session, where a scope a request would cost as much as everything else that is done with it;
+        a deadline that moves away costs nothing until it is looked at.
         """
         while True:
             with self._alarm:
                 await trio.sleep_forever()
             now = trio.current_time()
+            # Most have what they were waiting for: who looked at each in its turn would wake up for each.
+            while self._patience and (self._patience[0][0] <= now or self._patience[0][1].has_answer):
+                self._patience.popleft()[1].run_out_of_patience()
             for flight in self._router:
                 if flight.expires_at <= now:
                     self._give_up(flight)
@@ -446,8 +484,10 @@ class Session:
                 logger.info("session %s: idle, ended", self.short_id)
                 self.close(ChildExited("the session was idle for too long"))
                 return
-            deadline = min((f.expires_at for f in self._router), default=math.inf)
-            self._alarm = trio.CancelScope(deadline=min(deadline, self._idle_until()))
+            deadline = min((f.expires_at for f in self._router), default=self._idle_until())
+            if self._patience:
+                deadline = min(deadline, self._patience[0][0])
+            self._alarm = trio.CancelScope(deadline=deadline)
 
     def _expect_by(self, deadline: float) -> None:
         if deadline < self._alarm.deadline:

@@ -13,7 +13,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
-from trioproxy.config import KIB, MIB, is_url_path
+from .config import KIB, MIB, is_url_path
+from .protocol.origins import host_name
 
 # Fifteen digits are exact in a float, and more than anybody means.
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h)?")
@@ -98,8 +99,8 @@ def read_network(text: str) -> IPv4Network | IPv6Network:
 
 
 def read_host_name(text: str) -> str:
-    """Return `text`, unless it is empty or a URL, which no Host header could ever equal."""
-    if not text or "/" in text or not text.isprintable() or " " in text:
+    """Return `text`, unless it is something that no Host header could ever equal: a URL, a pattern."""
+    if not host_name(text) or any(c in text for c in "/* "):
         raise ValueError(text)
     return text
 
@@ -140,7 +141,7 @@ SWITCH = Kind("", "1, true, yes or on; or 0, false, no or off", read_truth)
 # A question is answered instead of serving: --help, --version.
 QUESTION = Kind("", "no value", read_nothing)
 
-TEXT = Kind("TEXT", "something that is not empty", read_text)
+HOST = Kind("HOST", "an address or a host name", read_text)
 PATH = Kind("PATH", "the path of a file", read_path)
 DIRECTORY = Kind("DIR", "the path of a directory", read_path)
 PORT = Kind("PORT", "a number from 0 to 65535", read_port)
@@ -149,6 +150,6 @@ DURATION = Kind("TIME", "milliseconds, or a time such as 250ms, 30s, 5m or 1h", 
 SIZE = Kind("SIZE", "bytes, or a size such as 64k, 10M or 1G", read_size)
 URL_PATH = Kind("/PATH", "a path that starts with / and has no query, fragment or space", read_url_path)
 NETWORK = Kind("CIDR", "an address, or a network such as 10.0.0.0/8 with no bits set beyond its length", read_network)
-HOST_NAME = Kind("NAME", "a host name without scheme, path or space", read_host_name)
+HOST_NAME = Kind("NAME", "a host name, without scheme, path or wildcard", read_host_name)
 ASSIGNMENT = Kind("NAME=VALUE", "NAME=VALUE", read_assignment)
 SERVERS = Kind("sse|stream", "sse, stream or both", read_servers)

@@ -2,13 +2,14 @@
 
     python -m trioproxy.demo
 
-It speaks every revision and both eras, in one process, deciding request by request.  It offers one specimen of each thing
-that a proxy must carry: quick calls and slow ones, progress, logs, cancellation, lists that change, a resource to
+It speaks every revision and both eras, in one process, deciding request by request.  It offers one specimen of each
+thing that a proxy must carry: quick calls and slow ones, progress, logs, cancellation, lists that change, a resource to
 subscribe to, and tools that ask the client something back.  Read it in this order:
 
     calls       one request on its way to an answer; the one place where the eras differ in kind
     offers      the tools, resources and prompt
-    server      the protocol: messages in, messages out; no pipe, no clock
+    methods     what a client may call in either era, and what it is told of changes
+    server      messages in, messages out; calls in flight; no pipe, no clock
     __main__    the pipes and the clock
 
 It takes nothing but the standard library, and little of that: a proxy starts one such process per session, so that its

@@ -1,8 +1,8 @@
 """The pipes and the clock: `python -m trioproxy.demo`.
 
-One thread waits for whichever comes first, a line or the end of a call's pause.  The process ends when its input does, which
-is how a stdio client says goodbye, and when it is told to.  Output blocks while nobody reads it, and with it all the rest:
-a client that doesn't listen isn't served.
+One thread waits for whichever comes first, a line or the end of a call's pause.  The process ends when its input does,
+which is how a stdio client says goodbye, and when it is told to.  Output blocks while nobody reads it, and with it all
+the rest: a client that doesn't listen isn't served.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """One request on its way to an answer.
 
-A handler that need not wait returns its result.  One that waits is a generator: it yields what it waits for, a number of
-seconds or a `Question` to the client, and is resumed when the time has passed or the answer has come.  So one thread
+A handler that need not wait returns its result.  One that waits is a generator: it yields what it waits for, a number
+of seconds or a `Question` to the client, and is resumed when the time has passed or the answer has come.  So one thread
 serves many calls without a lock, and to cancel a call is to close its generator.
 
-`Call.ask` is where the eras differ in kind.  A legacy server sends its client a request and waits.  A modern one may not
-("The server MUST NOT write JSON-RPC requests to stdout", 2026-07-28, stdio): its result says which input is required, and
-the client calls again with the answers (Multi Round-Trip Requests).  A tool knows nothing of this: here it is run again
-from the start, and the questions that were answered already are answered at once.  It follows that a tool asks
-before it does anything that must not happen twice.
+`Call.ask` is where the eras differ in kind.  A legacy server sends its client a request and waits.  A modern one must
+not ("The server MUST NOT write JSON-RPC requests to stdout", 2026-07-28, stdio): its result says which input is
+required, and the client calls again with the answers (Multi Round-Trip Requests).  A tool knows nothing of this: it is
+run again from the start, and what was answered before is answered at once.  It follows that a tool asks before it does
+anything that must not happen twice.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 LEGACY_REVISIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 MODERN_REVISION = "2026-07-28"
+
+# What a handler yields that waits for no time, but for a message.
+FOREVER = float("inf")
 
 LOG_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
@@ -90,9 +93,9 @@ class Call:
         self.log_level: str | None = None
         # Where the handler stands.
         self.steps: Steps[Json] | None = None
-        self.due = float("inf")
+        self.due = FOREVER
         self.question_id: int | None = None
-        # The answers that a modern client's earlier attempts have brought, and how many questions this attempt has asked.
+        # What a modern client's attempts have brought so far, and how much of it this attempt has asked for.
         self.answers: list[Json] = []
         self.asked = 0
 
@@ -165,7 +168,7 @@ class Call:
             return
         message = f"This needs a client with the {capability} capability"
         if self.is_modern:
-            data = {"requiredCapabilities": {capability: {}}}
+            data: Json = {"requiredCapabilities": {capability: {}}}
             raise ProtocolError(MISSING_REQUIRED_CLIENT_CAPABILITY, message, data)
         raise failure(message)
 

@@ -10,7 +10,7 @@ from .calls import INVALID_PARAMS, LOG_LEVELS, EarlyResult, ProtocolError, failu
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import TypeVar
 
     from .calls import Call, Json, Steps
 

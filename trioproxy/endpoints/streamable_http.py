@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import trio
-
 from ..config import Config
 from ..directory import Directory
 from ..exchange import Exchange, priming
@@ -146,12 +144,11 @@ class StreamableHTTP:
             session.log.forget(cursor.stream)
             await exchange.respond_json(200, body, () if session.is_refused else headers)
             return
-        with trio.move_on_after(ANSWER_AT_ONCE):
-            await cursor.wait()
+        answered = await cursor.wait_answer(ANSWER_AT_ONCE)
         if session.is_refused:
             # There is no session whose id could be told.
             headers = ()
-        if cursor.has_lone_answer and not is_batch:
+        if answered and not is_batch:
             _, (answer,) = await cursor.read()
             session.log.forget(cursor.stream)
             await exchange.respond_json(200, answer, headers)

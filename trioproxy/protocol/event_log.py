@@ -16,6 +16,7 @@ from the child for a while), and the newest event of all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import chain
 from typing import Final
@@ -84,16 +85,16 @@ class Stream:
 
     def drop(self, count: int) -> None:
         """Forget the `count` oldest messages."""
-        dropped = range(self._dropped, self._dropped + count)
-        self._log.shrink(count, sum(len(self._messages[i]) for i in dropped))
-        for i in dropped:
-            self._messages[i] = b""
-        self._dropped += count
-        # Cutting the front off costs as much as what stays behind is long: do it seldom, or when nothing stays.
-        if self._dropped >= _COMPACT_AT or self._dropped == len(self._messages):
-            del self._messages[: self._dropped]
-            self._first += self._dropped
+        end = self._dropped + count
+        self._log.shrink(count, sum(map(len, self._messages[self._dropped : end])))
+        if end >= _COMPACT_AT or end == len(self._messages):
+            # Cutting the front off costs as much as what stays behind is long: do it seldom, or when nothing stays.
+            del self._messages[:end]
+            self._first += end
             self._dropped = 0
+        else:
+            self._messages[self._dropped : end] = [b""] * count
+            self._dropped = end
 
     @property
     def evictable(self) -> int:
@@ -116,8 +117,8 @@ class EventLog:
         self.events = 0
         self.bytes = 0
         self.evicted = 0
-        self._max_events = max_events
-        self._max_bytes = max_bytes
+        self._max_events = math.inf if max_events is None else max_events
+        self._max_bytes = math.inf if max_bytes is None else max_bytes
         self._last_number = 0
         self._streams: dict[int, Stream] = {}
         self.standalone = Stream(self, 0)
@@ -155,23 +156,28 @@ class EventLog:
     @property
     def is_full(self) -> bool:
         """Whether messages that some connection is about to send fill the log by themselves."""
-        return self._max_bytes is not None and self.bytes > self._max_bytes and any(s.sent < s.end for s in self._attached())
+        return self.bytes > self._max_bytes and any(s.sent < s.end for s in self._attached())
 
     def grow(self, size: int) -> None:
-        """Account for one more event, and evict."""
+        """Account for one more event, and evict where it is one too many."""
         self.events += 1
         self.bytes += size
-        while self.events > 1 and (
-            (self._max_events is not None and self.events > self._max_events)
-            or (self._max_bytes is not None and self.bytes > self._max_bytes)
-        ):
-            oldest = next((stream for stream in self._by_age() if stream.evictable), None)
-            if oldest is None:
-                break
-            oldest.drop(1)
-            self.evicted += 1
-            if oldest.is_finished and oldest.start == oldest.end:
-                self._streams.pop(oldest.number, None)
+        if self.events > self._max_events or self.bytes > self._max_bytes:
+            self._evict()
+
+    def _evict(self) -> None:
+        """Make room for an eighth of what may be kept: to look for the oldest event at each new one would be slow."""
+        most_events, most_bytes = self._max_events * 7 / 8, self._max_bytes * 7 / 8
+        for stream in list(self._by_age()):
+            while stream.evictable and self.events > 1 and (self.events > most_events or self.bytes > most_bytes):
+                # The newest event of all stays, however large it is.
+                count = 1
+                if self.events > most_events:
+                    count = max(1, min(stream.evictable, int(self.events - most_events), self.events - 1))
+                stream.drop(count)
+                self.evicted += count
+            if stream.is_finished and stream.start == stream.end:
+                self._streams.pop(stream.number, None)
 
     def shrink(self, count: int, size: int) -> None:
         """Account for events that were dropped."""

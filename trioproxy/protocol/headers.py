@@ -12,6 +12,7 @@ from .revisions import LEGACY_REVISIONS
 
 JSON: Final = b"application/json"
 EVENT_STREAM: Final = b"text/event-stream"
+_ACCEPTS_BOTH: Final = frozenset({b"application/json, text/event-stream", b"text/event-stream, application/json"})
 
 
 def check_content_type(value: bytes | None) -> None:
@@ -35,7 +36,7 @@ def check_accept(value: bytes | None, *needed: bytes) -> None:
     Raises:
       NotAcceptable: one of them is not.
     """
-    if value is None or all(media in value for media in needed):
+    if value is None or value in _ACCEPTS_BOTH or all(media in value for media in needed):
         return
     ranges = {part.partition(b";")[0].strip().lower() for part in value.split(b",")}
     for media in needed:

@@ -204,7 +204,7 @@ _Scan: TypeAlias = Callable[[str, int], tuple[Any, int]]
 _scanner: Callable[[json.JSONDecoder], _Scan] = json.scanner.make_scanner  # type: ignore[assignment]
 _STRICT: Final[_Scan] = _scanner(json.JSONDecoder(parse_constant=_refuse_constant))
 # An integer of more than 4300 digits is legal JSON, but `int` refuses it.  We have no use for its value.
-_ANY_INTEGER: Final[_Scan] = json.scanner.make_scanner(json.JSONDecoder(parse_constant=_refuse_constant, parse_int=float))
+_ANY_INTEGER: Final[_Scan] = _scanner(json.JSONDecoder(parse_constant=_refuse_constant, parse_int=float))
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 
