@@ -116,11 +116,7 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[Given]:
 
 def configure(given: Mapping[str, list[Given]], command: tuple[str, ...]) -> Config:
     """Return what `given`, the defaults and `command` amount to."""
-    values = {
-        option.name: _value(option, given.get(option.name, []))
-        for option in OPTIONS.values()
-        if option.name in given or option.default is not None
-    }
+    values = {name: _value(many) for name, many in (_by_option(_defaults()) | given).items()}
 
     sections: dict[str, dict[str, Any]] = {section: {} for section in ("", *_SECTIONS)}
     for option in OPTIONS.values():
@@ -160,12 +156,17 @@ def _by_option(source: Iterable[Given]) -> dict[str, list[Given]]:
     return grouped
 
 
-def _value(option: Option, given: list[Given]) -> Any:
-    """Return what was given (the last word counts, or all of them), or else the default."""
+def _defaults() -> Iterator[Given]:
+    for option in OPTIONS.values():
+        if option.default is not None:
+            yield Given(option, f"--{option.name}", False, option.default)
+
+
+def _value(given: list[Given]) -> Any:
+    """Return what was said about one option: all of it if it is repeatable, else the last word."""
+    option = given[0].option
     values = [one.read() for one in given]
-    if option.separator:
-        return option.gather(values)
-    return values[-1] if values else option.kind.read(option.default)
+    return option.gather(values) if option.separator else values[-1]
 
 
 def _suggestion(spelling: str) -> str:

@@ -211,12 +211,13 @@ usage: trioproxy [options] [--] command [args...]     serve a stdio MCP server o
 NOTES = """\
 Options end at the first word that is not one, or at --; everything after that is the command's.
 
-Each option has a camelCase spelling (--sseEndpoint) and an environment variable (MCP_PROXY_SSE_ENDPOINT;
-an empty one counts as unset). The command line beats the environment. Every switch can be turned around:
---no-debug, --debug=off, MCP_PROXY_DEBUG=off. Commas separate a repeatable option's values in its variable.
+Each option has a camelCase spelling (--sseEndpoint) and an environment variable
+(MCP_PROXY_SSE_ENDPOINT; an empty one counts as unset). The command line beats the environment.
+Every switch can be turned around: --no-debug, --debug=off, MCP_PROXY_DEBUG=off. Where an option is
+repeatable, commas separate the values in its variable.
 
-TIME is in milliseconds, or 250ms, 30s, 5m, 1h. SIZE is in bytes, or 64k, 10M, 1G. Where a limit may be
-absent, 0 means that there is none.
+TIME is in milliseconds, or 250ms, 30s, 5m, 1h. SIZE is in bytes, or 64k, 10M, 1G. Where a limit may
+be absent, 0 means that there is none.
 
 Exit codes: 0 an orderly end, 1 a failure, 2 a mistake on the command line.
 """

@@ -1,0 +1,98 @@
+"""How the runner of the official suite judges what a scenario leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.official import (
+    EXPECTED_FAILURES,
+    Outcome,
+    Problem,
+    Scenario,
+    excuse,
+    find_stale,
+    judge,
+    parse_list,
+    read_expected,
+)
+
+POLLING = Scenario("server-sse-polling")
+
+
+def check(status: str, check_id: str = "server-sse-retry-field", **more: Any) -> dict[str, Any]:
+    return {"id": check_id, "status": status, **more}
+
+
+def test_the_list_gives_server_scenarios_wherever_it_mentions_them() -> None:
+    printed = """\
+Required for 2025-11-25 (3 scenarios, frozen; run at the 2025-11-25 wire):
+
+Server scenarios (test against a server):
+  - ping
+  - tools-list [2025-06-18,2025-11-25]
+
+Client scenarios (test against a client):
+  - initialize
+
+Run and reported, but never scored:
+  pending (2):
+    - auth/dpop [client]
+    - server-sse-polling [server]
+"""
+
+    assert parse_list(printed) == [
+        Scenario("ping"),
+        Scenario("tools-list"),
+        Scenario("server-sse-polling", required=False),
+    ]
+
+
+def test_a_warning_is_as_much_a_problem_as_a_failure() -> None:
+    checks = [check("SUCCESS"), check("INFO"), check("WARNING", errorMessage="no retry"), check("FAILURE", "other")]
+
+    outcome = judge(POLLING, checks, 0.5)
+
+    assert outcome.passed == 1
+    assert outcome.unexpected == (Problem("server-sse-retry-field", "no retry"), Problem("other", "(no message)"))
+
+
+@pytest.mark.parametrize("checks", [[], [check("INFO"), check("SKIPPED")]], ids=["no checks", "no verdict"])
+def test_a_scenario_in_which_nothing_was_checked_has_proved_nothing(checks: list[dict[str, Any]]) -> None:
+    assert judge(POLLING, checks, 0.5).unexpected
+
+
+@pytest.mark.parametrize("entry", ["server-sse-polling", "server-sse-polling:server-sse-retry-field"])
+def test_a_failure_that_was_expected_is_excused_by_scenario_or_by_check(entry: str) -> None:
+    outcome = excuse(judge(POLLING, [check("FAILURE")], 0.5), {entry: "a reason"})
+
+    assert outcome.unexpected == ()
+    assert list(outcome.excused.values()) == ["a reason"]
+
+
+def test_excusing_one_check_leaves_the_others_of_its_scenario_to_fail() -> None:
+    judged = judge(POLLING, [check("FAILURE"), check("FAILURE", "other", errorMessage="unlike")], 0.5)
+
+    outcome = excuse(judged, {"server-sse-polling:server-sse-retry-field": "a reason"})
+
+    assert outcome.unexpected == (Problem("other", "unlike"),)
+
+
+def test_an_expected_failure_that_did_not_happen_is_stale_unless_its_scenario_was_not_run() -> None:
+    expected = {"ping": "a reason", "ping:ping": "a reason", "never-run": "a reason"}
+
+    assert find_stale(expected, [Outcome(Scenario("ping"), 1, 0.5)]) == ["ping", "ping:ping"]
+
+
+def test_an_expected_failure_needs_a_reason(tmp_path: Path) -> None:
+    listed = tmp_path / "expected.toml"
+    listed.write_text('[stable]\nping = ""\n')
+
+    with pytest.raises(ValueError, match="reason"):
+        read_expected(listed)
+
+
+def test_our_own_list_of_expected_failures_can_be_read() -> None:
+    read_expected(EXPECTED_FAILURES)
