@@ -70,9 +70,6 @@ class Call:
     def next_progress(self) -> Json:
         return self.progress.get(timeout=_TIMEOUT)
 
-    def progress_so_far(self) -> list[Json]:
-        return [self.progress.get_nowait() for _ in range(self.progress.qsize())]
-
     def cancel(self) -> None:
         self._drive(do="cancel", call=self.id)
 

@@ -85,6 +85,14 @@ async def count(context: Context, to: int) -> Answer:
 
 
 @tool
+async def count_and_wait(context: Context, to: int, party: str) -> Answer:
+    """Count, and answer only when `party` is complete."""
+    answer = await count(context, to)
+    await complete[party].wait()
+    return answer
+
+
+@tool
 async def log(context: Context, lines: int) -> Answer:
     for number in range(lines):
         await context.session.send_log_message("info", {"line": number}, "sdk_server", context.request_id)

@@ -1,0 +1,68 @@
+"""How tests are run: coroutine functions on trio, with a time limit, and nothing left behind."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import socket
+import threading
+from collections.abc import Iterator
+
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+TIME_LIMIT = 30.0
+"""Seconds on trio's clock.  A test that takes longer hangs."""
+
+
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    """A clock that jumps to the next deadline when every task waits.  For tests without sockets and processes only."""
+    return MockClock(autojump_threshold=0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a coroutine function on trio, and unwrap the exception groups of a lone failure."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    clock = pyfuncitem.funcargs.get("autojump_clock")
+
+    async def run() -> None:
+        # On a clock that jumps, any limit is reached at once by a test that hangs.
+        with trio.fail_after(TIME_LIMIT if clock is None else 1e6):
+            await pyfuncitem.obj(**arguments)
+
+    trio.run(run, clock=clock)
+    return True
+
+
+def _sockets() -> set[str]:
+    links = (os.path.join("/proc/self/fd", fd) for fd in os.listdir("/proc/self/fd"))
+    return {target for link in links if os.path.lexists(link) and (target := os.readlink(link)).startswith("socket:")}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """No test leaves a process, a thread or a socket."""
+    sockets, threads = _sockets(), set(threading.enumerate())
+    yield
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    started = {thread for thread in threading.enumerate() if not thread.name.startswith("Trio thread")} - threads
+    assert not started
+    assert _sockets() <= sockets
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
