@@ -114,8 +114,8 @@ class Directory:
             raise SessionNotFound("no such session: it is unknown or has ended; open a new one with initialize")
         return session
 
-    async def open(self, *, mixes: bool = True, single_stream: bool = False) -> Session:
-        """Open a session with a child of its own: a spare if there is one.
+    async def open(self, *, mixes: bool = True, single_stream: bool = False, declines: bool = False) -> Session:
+        """Open a session with a child of its own: a spare if there is one.  The arguments are those of `Session`.
 
         Raises:
           TooManySessions: there are as many as may be.
@@ -128,7 +128,7 @@ class Directory:
             raise TooManySessions(f"{len(self)} sessions are open, the limit of --max-sessions", headers=RETRY_AFTER)
         berth = self._take_spare() or await self._nursery.start(self._run_berth)
         assert berth.child is not None
-        session = Session(berth.child, self._config, mixes=mixes, single_stream=single_stream)
+        session = Session(berth.child, self._config, mixes=mixes, single_stream=single_stream, declines=declines)
         berth.name = f"session {session.short_id}"
         berth.session = self._sessions[session.id] = session
         berth.claimed.set()

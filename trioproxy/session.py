@@ -25,6 +25,7 @@ import trio
 
 from .config import Config
 from .protocol.errors import (
+    METHOD_NOT_FOUND,
     ChildError,
     ChildExited,
     CommandFailed,
@@ -154,6 +155,7 @@ class Session:
 
     Args:
       mixes: whether a request's stream carries anything but its response; with `--json-response` it can't.
+      declines: the server's own requests are refused, since no answer of the client would find the way back.
       single_stream: everything is carried by the standalone stream, as HTTP+SSE has it, and nothing is kept.
 
     Attributes:
@@ -163,7 +165,15 @@ class Session:
       skipped: how many lines of the server were no messages.
     """
 
-    def __init__(self, transport: Transport, config: Config, *, mixes: bool = True, single_stream: bool = False) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        config: Config,
+        *,
+        mixes: bool = True,
+        single_stream: bool = False,
+        declines: bool = False,
+    ) -> None:
         limits = config.limits
         self.id: Final = secrets.token_urlsafe(24)
         self.revision = BATCH_REVISION
@@ -178,6 +188,8 @@ class Session:
         self._transport = transport
         self._times = config.times
         self._single_stream = single_stream
+        self._declines = declines
+        self._shows_messages = config.log.debug
         self._router = Router(self.log.standalone, mixes=mixes)
         self._cursors: dict[Stream, Cursor] = {}
         self._patience: deque[tuple[float, Cursor]] = deque()
@@ -235,6 +247,8 @@ class Session:
         for message in messages:
             if type(message) is Notification and message.method == CANCELLED:
                 self._expect_no_answer(message.cancelled_id, now)
+            if self._shows_messages:
+                logger.debug("session %s: client: %s", self.short_id, message.raw.decode(errors="replace"))
             self._transport.send_nowait(message.raw)
         return stream
 
@@ -388,6 +402,11 @@ class Session:
             return
         if type(message) is Response and message.id == self._initialize_id and message.id is not None:
             self._learn_revision(message)
+        if self._shows_messages:
+            logger.debug("session %s: server: %s", self.short_id, line.decode(errors="replace"))
+        if self._declines and type(message) is Request:
+            self._decline(message)
+            return
         stream = self._router.route(message, now)
         if stream is None:
             assert type(message) is Response
@@ -397,6 +416,15 @@ class Session:
                 self._skip("unexpected", f"a response to no request in flight, id {message.id!r}")
             return
         self._append(stream, line)
+
+    def _decline(self, request: Request) -> None:
+        answer: dict[str, object] = {"jsonrpc": "2.0", "id": request.id}
+        if request.method == "ping":
+            answer["result"] = {}
+        else:
+            message = f"{request.method}: without a session there is nobody who could be asked"
+            answer["error"] = {"code": METHOD_NOT_FOUND, "message": message}
+        self._transport.send_nowait(_encode(answer))
 
     def _append(self, stream: Stream, line: bytes) -> None:
         """Put one message on a stream, which ends when it was the last answer to come."""

@@ -197,7 +197,7 @@ class StreamableHTTP:
             # There is no server that it could be meant for.
             await exchange.respond(202)
             return
-        session = await self._directory.open(mixes=not self._json_only)
+        session = await self._directory.open(mixes=not self._json_only, declines=True)
         try:
             if not (type(messages[0]) is Request and messages[0].method == "initialize"):
                 revision = exchange.header(b"mcp-protocol-version")

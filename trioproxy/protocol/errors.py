@@ -32,6 +32,7 @@ from typing import Any
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
 # The range -32000 to -32099 is the implementation's own (JSON-RPC 2.0 §5.1).  The SDKs use the first two like this.
 SERVER_ERROR = -32000
