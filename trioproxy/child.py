@@ -14,6 +14,7 @@ put itself into a session of its own (`setsid`) has left the family and is not f
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import shutil
@@ -35,6 +36,7 @@ from .protocol.lines import LineFramer, OversizedLine
 READ_SIZE: Final = 64 * 1024
 MAX_QUEUED: Final = 1024 * 1024
 """Bytes waiting for a child to read its stdin, beyond which senders wait."""
+_PIPE_SIZE: Final = 64 * 1024
 STOP_RUNG: Final = 2.0
 """Seconds for a child to act on each of: end of its stdin, SIGTERM, SIGKILL."""
 _DRAIN_TIME: Final = 0.5
@@ -98,6 +100,7 @@ class Child:
         self._on_stderr = on_stderr
         self._framer = LineFramer(max_message_size)
         self._failure: ChildError | None = None
+        self._stdin_is_wide = False
         self._has_spoken_since = True  # since we last wrote
         self._exited = trio.Event()
         self._stderr_ended = trio.Event()
@@ -210,6 +213,8 @@ class Child:
             while not self._outbox:
                 await self._filled.park()
             data = memoryview(b"\n".join((*self._outbox, b"")))
+            if len(data) > _PIPE_SIZE:
+                self._widen_stdin()
             self._outbox.clear()
             self._queued = len(data)
             while data:
@@ -225,6 +230,14 @@ class Child:
                 self._queued -= written
             self._queued = sum(map(len, self._outbox))
             self._emptied.unpark_all()
+
+    def _widen_stdin(self) -> None:
+        """Let a large message go into the pipe at once, and not in pieces, each of which waits for the child to read."""
+        if not self._stdin_is_wide and sys.platform == "linux":
+            self._stdin_is_wide = True
+            # There is a limit to what one user's pipes may take together; beyond it this one stays as it is.
+            with suppress(OSError):
+                fcntl.fcntl(self._stdin, fcntl.F_SETPIPE_SZ, MAX_QUEUED)
 
     async def _relay_stderr(self) -> None:
         framer = LineFramer(_MAX_STDERR_LINE)

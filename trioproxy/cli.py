@@ -114,7 +114,7 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[Given]:
                 yield Given(option, name, negates, piece.strip())
 
 
-def configure(given: Mapping[str, list[Given]], command: tuple[str, ...]) -> Config:
+def configure(given: dict[str, list[Given]], command: tuple[str, ...]) -> Config:
     """Return what `given`, the defaults and `command` amount to."""
     values = {name: _value(many) for name, many in (_by_option(_defaults()) | given).items()}
 

@@ -65,6 +65,8 @@ class Option:
         """Yield every spelling on the command line, and whether it negates."""
         camel = _camel_case(self.name)
         yield from ((f"--{self.name}", False), (f"--{camel}", False))
+        if self.name == "help":
+            yield "-h", False
         if self.kind is SWITCH:
             # The original's parser, yargs, takes --no-eventStore as well as --noEventStore.
             yield from (
@@ -242,7 +244,7 @@ def _help_row(option: Option) -> str:
         right += f" (default: {option.default or 'none'})"
     # A left half that is too long gets a line of its own.
     first = left.ljust(_COLUMN) if len(left) < _COLUMN - 1 else f"{left}\n{' ' * _COLUMN}"
-    return first + textwrap.fill(right, _WIDTH - _COLUMN).replace("\n", "\n" + " " * _COLUMN) + "\n"
+    return first + textwrap.fill(right, _WIDTH - _COLUMN, break_on_hyphens=False).replace("\n", "\n" + " " * _COLUMN) + "\n"
 
 
 def _usage(option: Option) -> str:

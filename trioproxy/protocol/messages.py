@@ -81,8 +81,9 @@ def parse_line(line: bytes) -> Message:
       InvalidRequest: JSON, but not a message of JSON-RPC 2.0.
     """
     text = _decode(line)
-    value, end = _scan(text, _skip_space(text, 0))
-    _expect_end(text, end)
+    value, end = _scan(text, 0 if text.startswith("{") else _skip_space(text, 0))
+    if end != len(text):
+        _expect_end(text, end)
     return _message(line, value)
 
 
