@@ -30,6 +30,9 @@ STDERR = 2
 # Long enough for a reader that is merely busy; short enough that no client takes it for an outage.
 PATIENCE = 0.1
 
+# Characters of a message that are shown.  With --debug whole MCP messages are logged, and some are tens of megabytes.
+LONGEST = 16_384
+
 # What any record has; whatever else one has came by `extra`.
 _ORDINARY = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
@@ -39,6 +42,11 @@ def escape(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def shorten(text: str) -> str:
+    """Return the beginning of `text`, and how long it is, if it is too long to be logged whole."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters in all)"
 
 
 class TextFormatter(logging.Formatter):
@@ -52,7 +60,7 @@ class TextFormatter(logging.Formatter):
         moment = datetime.fromtimestamp(record.created).time().isoformat("milliseconds")
         ours = record.name.split(".")[0] == "trioproxy"
         subject = f"session {extra.pop('session')}: " if "session" in extra else "" if ours else f"{record.name}: "
-        text = " ".join([subject + record.getMessage(), *(f"{key}={value}" for key, value in extra.items())])
+        text = " ".join([subject + shorten(record.getMessage()), *(f"{key}={value}" for key, value in extra.items())])
         lines = [f"{moment} {record.levelname:<5} {escape(text)}"]
         if record.exc_info:
             lines += (f"    {escape(line)}" for line in self.formatException(record.exc_info).splitlines())
@@ -68,7 +76,7 @@ class JsonFormatter(logging.Formatter):
             "time": moment.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": shorten(record.getMessage()),
         }
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)

@@ -1,0 +1,474 @@
+"""Every option: both spellings, its variable, its default, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+import pytest
+
+from trioproxy.cli import DEMO, read_command_line
+from trioproxy.config import (
+    KIB,
+    MIB,
+    ChildConfig,
+    Config,
+    ConfigError,
+    EndpointConfig,
+    LimitConfig,
+    ListenConfig,
+    LogConfig,
+    TimeConfig,
+)
+from trioproxy.options import OPTIONS, SPELLINGS, VARIABLES, render_help, render_markdown
+
+CHILD = ChildConfig(("server",))
+PEM = Path("x.pem")
+
+
+def read(*argv: str, **environ: str) -> Config:
+    config = read_command_line(argv, environ)
+    assert isinstance(config, Config)
+    return config
+
+
+def refusal(*argv: str, **environ: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_command_line(argv, environ)
+    return str(caught.value)
+
+
+@dataclass
+class Case:
+    """`kebab value`, and its other spellings, make `config`; `others` are options that must be there too."""
+
+    kebab: str
+    camel: str
+    variable: str
+    value: str
+    config: Config
+    others: tuple[str, ...] = ()
+
+
+def child(**fields: object) -> Config:
+    return Config(ChildConfig(("server",), **fields))  # type: ignore[arg-type]
+
+
+TLS = ("--ssl-cert=x.pem", "--ssl-key=x.pem")
+
+VALUES = [
+    Case("--host", "--host", "MCP_PROXY_HOST", "0.0.0.0", Config(CHILD, listen=ListenConfig(host="0.0.0.0"))),
+    Case("--port", "--port", "MCP_PROXY_PORT", "9000", Config(CHILD, listen=ListenConfig(port=9000))),
+    Case("--port", "--port", "MCP_PROXY_PORT", "0", Config(CHILD, listen=ListenConfig(port=0))),
+    Case("--uds", "--uds", "MCP_PROXY_UDS", "/run/x", Config(CHILD, listen=ListenConfig(uds=Path("/run/x")))),
+    Case("--root-path", "--rootPath", "MCP_PROXY_ROOT_PATH", "/up/", Config(CHILD, listen=ListenConfig(root_path="/up"))),
+    Case(
+        "--ssl-cert",
+        "--sslCert",
+        "MCP_PROXY_SSL_CERT",
+        "x.pem",
+        Config(CHILD, listen=ListenConfig(ssl_cert=PEM, ssl_key=PEM)),
+        ("--ssl-key=x.pem",),
+    ),
+    Case(
+        "--ssl-key",
+        "--sslKey",
+        "MCP_PROXY_SSL_KEY",
+        "x.pem",
+        Config(CHILD, listen=ListenConfig(ssl_cert=PEM, ssl_key=PEM)),
+        ("--ssl-cert=x.pem",),
+    ),
+    Case(
+        "--ssl-ca",
+        "--sslCa",
+        "MCP_PROXY_SSL_CA",
+        "x.pem",
+        Config(CHILD, listen=ListenConfig(ssl_cert=PEM, ssl_key=PEM, ssl_ca=PEM)),
+        TLS,
+    ),
+    Case(
+        "--trusted-proxy",
+        "--trustedProxy",
+        "MCP_PROXY_TRUSTED_PROXY",
+        "10.0.0.0/8",
+        Config(CHILD, listen=ListenConfig(trusted_proxies=(IPv4Network("10.0.0.0/8"),))),
+    ),
+    Case(
+        "--trusted-proxy",
+        "--trustedProxy",
+        "MCP_PROXY_TRUSTED_PROXY",
+        "::1",
+        Config(CHILD, listen=ListenConfig(trusted_proxies=(IPv6Network("::1/128"),))),
+    ),
+    Case(
+        "--allowed-host",
+        "--allowedHost",
+        "MCP_PROXY_ALLOWED_HOST",
+        "mcp.example.com",
+        Config(CHILD, listen=ListenConfig(allowed_hosts=("mcp.example.com",))),
+    ),
+    Case("--server", "--server", "MCP_PROXY_SERVER", "sse", Config(CHILD, endpoints=EndpointConfig(frozenset({"sse"})))),
+    Case("--server", "--server", "MCP_PROXY_SERVER", "both", Config(CHILD)),
+    Case(
+        "--endpoint",
+        "--endpoint",
+        "MCP_PROXY_ENDPOINT",
+        "/here",
+        Config(CHILD, endpoints=EndpointConfig(frozenset({"stream"}), stream_endpoint="/here")),
+        ("--server=stream",),
+    ),
+    Case(
+        "--endpoint",
+        "--endpoint",
+        "MCP_PROXY_ENDPOINT",
+        "/mcp",
+        Config(CHILD, endpoints=EndpointConfig(frozenset({"sse"}), sse_endpoint="/mcp")),
+        ("--server=sse",),
+    ),
+    Case(
+        "--sse-endpoint",
+        "--sseEndpoint",
+        "MCP_PROXY_SSE_ENDPOINT",
+        "/events",
+        Config(CHILD, endpoints=EndpointConfig(sse_endpoint="/events")),
+    ),
+    Case(
+        "--stream-endpoint",
+        "--streamEndpoint",
+        "MCP_PROXY_STREAM_ENDPOINT",
+        "/s",
+        Config(CHILD, endpoints=EndpointConfig(stream_endpoint="/s")),
+    ),
+    Case(
+        "--message-endpoint",
+        "--messageEndpoint",
+        "MCP_PROXY_MESSAGE_ENDPOINT",
+        "/m",
+        Config(CHILD, endpoints=EndpointConfig(message_endpoint="/m")),
+    ),
+    Case(
+        "--health-endpoint",
+        "--healthEndpoint",
+        "MCP_PROXY_HEALTH_ENDPOINT",
+        "/up",
+        Config(CHILD, endpoints=EndpointConfig(health_endpoint="/up")),
+    ),
+    Case("--cwd", "--cwd", "MCP_PROXY_CWD", "/tmp", child(cwd=Path("/tmp"))),
+    Case("--env", "--env", "MCP_PROXY_ENV", "NO_PROXY=a,b=c", child(environment={"NO_PROXY": "a,b=c"})),
+    Case("--env", "--env", "MCP_PROXY_ENV", "EMPTY=", child(environment={"EMPTY": ""})),
+    Case("--isolation", "--isolation", "MCP_PROXY_ISOLATION", "session", Config(CHILD)),
+    Case("--spares", "--spares", "MCP_PROXY_SPARES", "0", child(spares=0)),
+    Case("--max-message-size", "--maxMessageSize", "MCP_PROXY_MAX_MESSAGE_SIZE", "1M", child(max_message_size=MIB)),
+    Case("--max-message-size", "--maxMessageSize", "MCP_PROXY_MAX_MESSAGE_SIZE", "0", child(max_message_size=None)),
+    Case(
+        "--connection-timeout",
+        "--connectionTimeout",
+        "MCP_PROXY_CONNECTION_TIMEOUT",
+        "1500",
+        Config(CHILD, times=TimeConfig(connection_timeout=1.5)),
+    ),
+    Case(
+        "--request-timeout",
+        "--requestTimeout",
+        "MCP_PROXY_REQUEST_TIMEOUT",
+        "0",
+        Config(CHILD, times=TimeConfig(request_timeout=None)),
+    ),
+    Case(
+        "--session-idle-timeout",
+        "--sessionIdleTimeout",
+        "MCP_PROXY_SESSION_IDLE_TIMEOUT",
+        "1h",
+        Config(CHILD, times=TimeConfig(session_idle_timeout=3600)),
+    ),
+    Case(
+        "--keep-alive-timeout",
+        "--keepAliveTimeout",
+        "MCP_PROXY_KEEP_ALIVE_TIMEOUT",
+        "250ms",
+        Config(CHILD, times=TimeConfig(keep_alive_timeout=0.25)),
+    ),
+    Case(
+        "--graceful-shutdown-timeout",
+        "--gracefulShutdownTimeout",
+        "MCP_PROXY_GRACEFUL_SHUTDOWN_TIMEOUT",
+        "0",
+        Config(CHILD, times=TimeConfig(graceful_shutdown_timeout=0)),
+    ),
+    Case(
+        "--max-body-size",
+        "--maxBodySize",
+        "MCP_PROXY_MAX_BODY_SIZE",
+        "64k",
+        Config(CHILD, limits=LimitConfig(max_body_size=64 * KIB)),
+    ),
+    Case(
+        "--max-sessions",
+        "--maxSessions",
+        "MCP_PROXY_MAX_SESSIONS",
+        "3",
+        Config(CHILD, limits=LimitConfig(max_sessions=3)),
+    ),
+    Case(
+        "--max-connections",
+        "--maxConnections",
+        "MCP_PROXY_MAX_CONNECTIONS",
+        "0",
+        Config(CHILD, limits=LimitConfig(max_connections=None)),
+    ),
+    Case(
+        "--event-store-max-events",
+        "--eventStoreMaxEvents",
+        "MCP_PROXY_EVENT_STORE_MAX_EVENTS",
+        "5",
+        Config(CHILD, limits=LimitConfig(event_store_max_events=5)),
+    ),
+    Case(
+        "--event-store-max-bytes",
+        "--eventStoreMaxBytes",
+        "MCP_PROXY_EVENT_STORE_MAX_BYTES",
+        "1G",
+        Config(CHILD, limits=LimitConfig(event_store_max_bytes=1024 * MIB)),
+    ),
+    Case("--log-level", "--logLevel", "MCP_PROXY_LOG_LEVEL", "WARNING", Config(CHILD, log=LogConfig(level="warning"))),
+    Case("--log-format", "--logFormat", "MCP_PROXY_LOG_FORMAT", "json", Config(CHILD, log=LogConfig(format="json"))),
+]
+
+
+@pytest.mark.parametrize("case", VALUES, ids=lambda case: f"{case.kebab}={case.value}")
+def test_an_option_with_a_value_says_the_same_in_each_of_its_spellings(case: Case) -> None:
+    assert read(*case.others, case.kebab, case.value, "server") == case.config
+    assert read(*case.others, f"{case.kebab}={case.value}", "server") == case.config
+    assert read(*case.others, case.camel, case.value, "server") == case.config
+    assert read(*case.others, f"{case.camel}={case.value}", "server") == case.config
+    assert read(*case.others, "server", **{case.variable: case.value}) == case.config
+
+
+@dataclass
+class Switch:
+    """All of `spellings` make `config`, and so does the variable."""
+
+    spellings: tuple[str, ...]
+    variable: str
+    value: str
+    config: Config
+    others: tuple[str, ...] = ()
+
+
+SWITCHES = [
+    Switch(
+        ("--ssl-verify-client", "--sslVerifyClient"),
+        "MCP_PROXY_SSL_VERIFY_CLIENT",
+        "1",
+        Config(CHILD, listen=ListenConfig(ssl_cert=PEM, ssl_key=PEM, ssl_ca=PEM, ssl_verify_client=True)),
+        (*TLS, "--ssl-ca=x.pem"),
+    ),
+    Switch(("--stateless", "--stateless=yes"), "MCP_PROXY_STATELESS", "yes", Config(CHILD, stateless=True)),
+    Switch(("--json-response", "--jsonResponse"), "MCP_PROXY_JSON_RESPONSE", "on", Config(CHILD, json_response=True)),
+    Switch(("--shell",), "MCP_PROXY_SHELL", "true", child(shell=True)),
+    Switch(
+        ("--no-pass-environment", "--noPassEnvironment", "--no-passEnvironment", "--pass-environment=false"),
+        "MCP_PROXY_PASS_ENVIRONMENT",
+        "0",
+        child(pass_environment=False),
+    ),
+    Switch(("--pass-environment", "--passEnvironment"), "MCP_PROXY_PASS_ENVIRONMENT", "1", Config(CHILD)),
+    Switch(
+        ("--no-event-store", "--noEventStore", "--no-eventStore"),
+        "MCP_PROXY_NO_EVENT_STORE",
+        "TRUE",
+        Config(CHILD, limits=LimitConfig(event_store=False)),
+    ),
+    Switch(
+        ("--event-store=no", "--eventStore=off"),
+        "MCP_PROXY_EVENT_STORE",
+        "no",
+        Config(CHILD, limits=LimitConfig(event_store=False)),
+    ),
+    Switch(("--event-store", "--eventStore"), "MCP_PROXY_NO_EVENT_STORE", "off", Config(CHILD)),
+    Switch(("--debug",), "MCP_PROXY_DEBUG", "true", Config(CHILD, log=LogConfig(debug=True, level="debug"))),
+    Switch(("--no-demo", "--demo=0"), "MCP_PROXY_DEMO", "false", Config(CHILD)),
+]
+
+
+@pytest.mark.parametrize("case", SWITCHES, ids=lambda case: f"{case.variable}={case.value}")
+def test_a_switch_says_the_same_in_each_of_its_spellings(case: Switch) -> None:
+    for spelling in case.spellings:
+        assert read(*case.others, spelling, "server") == case.config
+    assert read(*case.others, "server", **{case.variable: case.value}) == case.config
+
+
+def test_these_tests_know_every_spelling_of_every_option() -> None:
+    known = {spelling for case in VALUES for spelling in (case.kebab, case.camel)}
+    known |= {spelling.partition("=")[0] for case in SWITCHES for spelling in case.spellings}
+    known |= {"--demo", "--help", "-h", "--version"}
+    options = {option.name for option in OPTIONS.values()}
+    assert {SPELLINGS[spelling][0].name for spelling in known} == options
+    variables = {case.variable for case in VALUES} | {case.variable for case in SWITCHES}
+    assert {VARIABLES[variable][0].name for variable in variables} == options - {"help", "version"}
+
+
+def test_the_defaults_in_the_table_are_those_of_the_library() -> None:
+    assert read("server") == Config(CHILD)
+
+
+# Precedence
+
+
+def test_the_command_line_beats_the_environment_which_beats_the_default() -> None:
+    assert read("server").listen.port == 8080
+    assert read("server", MCP_PROXY_PORT="1").listen.port == 1
+    assert read("--port", "2", "server", MCP_PROXY_PORT="1").listen.port == 2
+    assert not read("--no-debug", "server", MCP_PROXY_DEBUG="1").log.debug
+
+
+def test_a_broken_variable_does_no_harm_where_the_command_line_overrides_it() -> None:
+    """Kubernetes sets MCP_PROXY_PORT to a URL beside a service called mcp-proxy."""
+    link = "tcp://10.0.0.1:8080"
+    assert refusal("server", MCP_PROXY_PORT=link) == f"MCP_PROXY_PORT '{link}': expected a number from 0 to 65535"
+    assert read("--port=8080", "server", MCP_PROXY_PORT=link) == Config(CHILD)
+
+
+def test_an_empty_variable_counts_as_unset_and_a_strange_one_is_none_of_ours() -> None:
+    assert read("server", MCP_PROXY_PORT="", MCP_PROXY_SERVICE_HOST="10.0.0.1", MCP_PROXY_HELP="1") == Config(CHILD)
+
+
+def test_the_last_of_several_values_counts_where_there_can_be_one() -> None:
+    assert read("--port=1", "--port=2", "server").listen.port == 2
+
+
+def test_a_repeatable_option_collects_and_its_variable_separates_by_commas() -> None:
+    hosts = ("a.example", "b.example")
+    assert read("--allowed-host", "a.example", "--allowedHost=b.example", "server").listen.allowed_hosts == hosts
+    assert read("server", MCP_PROXY_ALLOWED_HOST="a.example, b.example,").listen.allowed_hosts == hosts
+
+
+def test_the_command_line_replaces_the_whole_list_that_a_variable_gave() -> None:
+    assert read("--allowed-host=c", "server", MCP_PROXY_ALLOWED_HOST="a,b").listen.allowed_hosts == ("c",)
+
+
+def test_the_variable_for_env_holds_one_assignment_a_line_since_commas_are_common_in_values() -> None:
+    environment = read("server", MCP_PROXY_ENV="NO_PROXY=a,b\nKEY=x=y\n").child.environment
+    assert environment == {"NO_PROXY": "a,b", "KEY": "x=y"}
+    assert read("--env", "A=1", "--env=B=2", "--env=A=3", "server").child.environment == {"A": "3", "B": "2"}
+
+
+# Where options end
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("node", "s.js", "--port", "3000"), ("node", "s.js", "--port", "3000")),
+        (("--", "node", "--", "x"), ("node", "--", "x")),
+        (("--", "--help"), ("--help",)),
+        (("--debug", "node", "--help"), ("node", "--help")),
+        (("--no-debug", "-"), ("-",)),
+        (("server", "", " a b ", "--nonsense"), ("server", "", " a b ", "--nonsense")),
+    ],
+)
+def test_what_follows_the_first_word_belongs_to_the_command(words: tuple[str, ...], command: tuple[str, ...]) -> None:
+    assert read(*words).child.argv == command
+
+
+def test_a_shell_gets_the_words_as_one_line() -> None:
+    assert read("--shell", "echo $HOME |", "cat").child == ChildConfig(("echo $HOME | cat",), shell=True)
+
+
+def test_the_demo_takes_the_place_of_the_command() -> None:
+    assert read("--demo", "--port=1").child == ChildConfig(DEMO)
+    assert read(MCP_PROXY_DEMO="1").child == ChildConfig(DEMO)
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--prot", "1", "x"], "--prot: no such option; did you mean --port?"),
+        (["--sse_endpoint=/x", "x"], "--sse_endpoint: no such option; did you mean --sse-endpoint?"),
+        (["--qqqqqq", "x"], "--qqqqqq: no such option; --help lists them all"),
+        (["-p", "80", "x"], "-p: no such option"),
+        (["--no-port", "x"], "--no-port: no such option"),
+        (["--port"], "--port: expected a number from 0 to 65535; nothing came instead of a value"),
+        (["--port", "--debug", "x"], "--port: expected a number from 0 to 65535; '--debug' came instead of a value"),
+        (["--port", "http", "x"], "--port 'http': expected a number from 0 to 65535"),
+        (["--port", "65536", "x"], "--port '65536': expected a number from 0 to 65535"),
+        (["--port", "-1", "x"], "--port '-1': expected a number from 0 to 65535"),
+        (["--port=", "x"], "--port '': expected a number"),
+        (["--port=٣", "x"], "--port '٣': expected a number"),
+        (["--host=", "x"], "--host '': expected an address or a host name"),
+        (["--uds=", "x"], "--uds '': expected the path"),
+        (["--sseEndpoint=sse", "x"], "--sseEndpoint 'sse': expected a path that starts with /"),
+        (["--root-path=//evil", "x"], "--root-path '//evil': expected a path that starts with /"),
+        (["--trusted-proxy=10.0.0.1/8", "x"], "--trusted-proxy '10.0.0.1/8': expected an address, or a network"),
+        (["--trusted-proxy=*", "x"], "--trusted-proxy '*': expected an address, or a network"),
+        (["--allowed-host=https://a", "x"], "--allowed-host 'https://a': expected a host name"),
+        (["--allowed-host=*", "x"], "--allowed-host '*': expected a host name"),
+        (["--server=http", "x"], "--server 'http': expected sse, stream or both"),
+        (["--env=PATH", "x"], "--env 'PATH': expected NAME=VALUE"),
+        (["--env==x", "x"], "--env '=x': expected NAME=VALUE"),
+        (["--isolation=shared", "x"], "--isolation 'shared': expected session"),
+        (["--spares=-1", "x"], "--spares '-1': expected a number, 0 or more"),
+        (["--max-body-size=10X", "x"], "--max-body-size '10X': expected bytes, or a size such as 64k, 10M or 1G; or 0"),
+        (["--max-sessions=1.5", "x"], "--max-sessions '1.5': expected a number, 0 or more; or 0 for no limit"),
+        (["--request-timeout=1d", "x"], "--request-timeout '1d': expected milliseconds, or a time such as 250ms, 30s"),
+        (["--request-timeout=-5", "x"], "--request-timeout '-5': expected milliseconds"),
+        (["--request-timeout=1e9", "x"], "--request-timeout '1e9': expected milliseconds"),
+        (["--request-timeout=" + "9" * 5000, "x"], "--request-timeout '999"),
+        (["--graceful-shutdown-timeout=x", "x"], "--graceful-shutdown-timeout 'x': expected milliseconds"),
+        (["--log-level=loud", "x"], "--log-level 'loud': expected debug or info or warning or error"),
+        (["--debug=maybe", "x"], "--debug 'maybe': expected 1, true, yes or on"),
+        (["--help=x"], "--help 'x': expected no value"),
+        (["--ssl-cert=a", "x"], "--ssl-cert and --ssl-key go together"),
+        (["--ssl-verify-client", *TLS, "x"], "--ssl-verify-client needs --ssl-ca"),
+        (["--sse-endpoint=/mcp", "x"], "--sse-endpoint /mcp: that path is taken by --stream-endpoint"),
+        (["--endpoint=/x", "x"], "--endpoint is the path of one transport, and both are served"),
+        (["--endpoint=/x", "--server=both", "x"], "--endpoint is the path of one transport, and both are served"),
+        (["--endpoint=/x", "--server=sse", "--sse-endpoint=/y", "x"], "--endpoint and --sse-endpoint are the same path"),
+        (["--demo", "x", "y z"], "--demo serves the built-in demo server, but a command came as well: x 'y z'"),
+        (["https://a/mcp"], "https://a/mcp is a URL: serving a remote server on stdio is not part of this version"),
+        (["--", "HTTP://a"], "HTTP://a is a URL"),
+        ([], "no command"),
+        (["--debug"], "no command"),
+        ([""], "no command"),
+        (["--shell"], "no command"),
+    ],
+)
+def test_a_mistake_is_told_with_what_came_and_what_was_expected(words: list[str], message: str) -> None:
+    assert refusal(*words).startswith(message)
+
+
+def test_a_mistake_in_the_environment_names_the_variable() -> None:
+    assert refusal("x", MCP_PROXY_NO_EVENT_STORE="never").startswith("MCP_PROXY_NO_EVENT_STORE 'never': expected 1, true")
+    assert refusal("x", MCP_PROXY_ENV="A=1\nB") == "MCP_PROXY_ENV 'B': expected NAME=VALUE"
+
+
+# What is said about the options
+
+
+def test_help_names_every_option_with_its_default_in_100_columns() -> None:
+    text = render_help()
+    assert max(map(len, text.splitlines())) <= 100
+    rows = [" ".join(row.split()) for row in re.split(r"\n +(?=--)", text)[1:]]
+    assert [row.split()[0].strip(",") for row in rows] == [f"--{name}" for name in OPTIONS]
+    for row, option in zip(rows, OPTIONS.values(), strict=True):
+        if option.name not in ("help", "version"):
+            assert f"(default: {option.default or 'none'})" in row
+    assert "--no-event-store" in text
+
+
+def test_help_and_version_answer_whatever_else_is_wrong_with_the_values() -> None:
+    assert read_command_line(["--port", "x", "--help"], {}) == render_help()
+    assert read_command_line(["-h"], {}) == render_help()
+    assert read_command_line(["--version", "server"], {"MCP_PROXY_PORT": "x"}) == "trioproxy 0.1.0\n"
+
+
+def test_the_readme_table_has_a_row_of_three_cells_for_every_option() -> None:
+    rows = render_markdown().splitlines()
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 4 for row in rows)
+    for option in OPTIONS.values():
+        assert any(row.startswith((f"| `--{option.name} ", f"| `--{option.name}`")) for row in rows)
