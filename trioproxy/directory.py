@@ -103,6 +103,10 @@ class Directory:
             if berth.child is not None:
                 berth.child.kill()
 
+    def has(self, session_id: str) -> bool:
+        """Whether there is such a session."""
+        return session_id in self._sessions
+
     def find(self, session_id: str) -> Session:
         """Return a session by its id.
 

@@ -84,9 +84,10 @@ class StreamableHTTP:
     async def _initialize(self, exchange: Exchange, request: Request) -> None:
         if request.has_modern_claim:
             raise InvalidRequest("initialize belongs to the revisions with a handshake, and has no _meta of 2026-07-28")
-        if exchange.header(b"mcp-session-id") is not None:
-            # Who has a session can't open another within it; who wants a new one sends no id.
-            self._find_session(exchange)
+        session_id = exchange.header(b"mcp-session-id")
+        # Who has a session can't open another within it.  An id that is no longer known is left over from one that has
+        # ended, by a client that does what the 404 told it.
+        if session_id is not None and self._directory.has(session_id.decode("latin-1")):
             raise InvalidRequest("the session is initialized already")
         session = await self._directory.open(mixes=not self._json_only)
         try:
