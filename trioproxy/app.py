@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any
 
-from .config import Config, ListenConfig
+from .config import Config, ListenConfig, is_url_path
 from .directory import Directory
 from .endpoints.http_sse import HTTPWithSSE
 from .endpoints.status import Status
@@ -92,5 +92,5 @@ def _believe_front(scope: dict[str, Any]) -> None:
     if host := said(b"host"):
         scope["headers"] = [(k, v) for k, v in scope["headers"] if k != b"host"] + [(b"host", host)]
     prefix = said(b"prefix").decode("latin-1").rstrip("/")
-    if prefix.startswith("/") and not prefix.startswith("//"):
+    if is_url_path(prefix):
         scope["root_path"] = prefix

@@ -43,6 +43,8 @@ _DRAIN_TIME: Final = 0.5
 """Seconds for what a dead child wrote to be read, if something else holds its stdout open."""
 _LAST_WORDS_TIME: Final = 0.1
 """Seconds for the stderr of a dead child to be read, likewise, before its end is told."""
+_MAX_LEFT: Final = 1024 * 1024
+"""Bytes that a dead child may have left in its stdout; a pipe holds 64 KiB unless somebody has enlarged it."""
 _EXIT_TIME: Final = 1.0
 """Seconds for a child that has closed its stdout to exit."""
 _MAX_STDERR_LINE: Final = 8 * 1024
@@ -54,14 +56,17 @@ _MINIMAL_ENVIRONMENT: Final = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER
 
 
 @asynccontextmanager
-async def open_child(config: ChildConfig, *, on_stderr: Callable[[str], None]) -> AsyncIterator[Child]:
+async def open_child(
+    config: ChildConfig, *, on_stderr: Callable[[str], None], stop_rung: float = STOP_RUNG
+) -> AsyncIterator[Child]:
     """Start a stdio server, for as long as the block runs.
 
     When the block has ended, however it ended, so have the process and its process group; that takes at most three
-    times STOP_RUNG, shielded from cancellation.
+    times `stop_rung` seconds, shielded from cancellation.
 
     Args:
       on_stderr: called with each line that the child writes to its stderr.
+      stop_rung: how long it has to act on the end of its stdin, on SIGTERM, and on SIGKILL.
 
     Raises:
       CommandFailed: the command can't be run: not found, not executable, no such working directory.
@@ -77,7 +82,7 @@ async def open_child(config: ChildConfig, *, on_stderr: Callable[[str], None]) -
             nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
-            await child._stop()
+            await child._stop(stop_rung)
 
 
 class Child:
@@ -92,13 +97,16 @@ class Child:
     def __init__(
         self, process: subprocess.Popen[bytes], max_message_size: int | None, on_stderr: Callable[[str], None]
     ) -> None:
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         self.pid: Final = process.pid
         self.has_spoken = False
         self.last_words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._process = process
         self._on_stderr = on_stderr
         self._framer = LineFramer(max_message_size)
+        self._left = b""  # what a dead child had written when its stdout was closed
         self._failure: ChildError | None = None
         self._stdin_is_wide = False
         self._has_spoken_since = True  # since we last wrote
@@ -188,7 +196,8 @@ class Child:
         """Return what is there: None for nothing yet, b"" for nothing ever again."""
         assert self._process.stdout is not None
         if self._process.stdout.closed:
-            return b""
+            left, self._left = self._left, b""
+            return left
         try:
             return os.read(self._stdout, READ_SIZE)
         except BlockingIOError:
@@ -265,7 +274,15 @@ class Child:
         self._exited.set()
         # A grandchild may hold the pipe open for ever.
         await trio.sleep(_DRAIN_TIME)
+        self._keep_left()
         self._close(self._process.stdout)
+
+    def _keep_left(self) -> None:
+        """Read what is still in the pipe: whoever is to receive it may be held up by its own readers."""
+        left: list[bytes] = []
+        while sum(map(len, left)) < _MAX_LEFT and (data := self._read_stdout()):
+            left.append(data)
+        self._left = b"".join(left)
 
     def _fail(self, failure: ChildError) -> None:
         if self._failure is None:
@@ -283,8 +300,10 @@ class Child:
 
     # The end
 
-    async def _stop(self) -> None:
+    async def _stop(self, rung_time: float) -> None:
         """Close stdin, then signal, until no process of the group is left."""
+        # Before stdin is closed: its number will be another file's, and nothing may be written there.
+        self._fail(ChildExited("the server was stopped", data=self._post_mortem()))
         self._close(self._process.stdin)
         async with trio.open_nursery() as nursery:
             # A child that is blocked on a full pipe would never see the end of its stdin.
@@ -294,19 +313,21 @@ class Child:
             for rung in (None, signal.SIGTERM, signal.SIGKILL):
                 if rung is not None:
                     self._signal_group(rung)
-                with trio.move_on_after(STOP_RUNG):
+                with trio.move_on_after(rung_time):
                     await self._wait_group_gone()
                     break
             nursery.cancel_scope.cancel()
         for pipe in (self._process.stdout, self._process.stderr):
             self._close(pipe)
-        self._fail(ChildExited("the server was stopped", data=self._post_mortem()))
         self._exited.set()
 
     async def _wait_group_gone(self) -> None:
         await _wait_exit(self._process)
         pause = 0.002
         while self._signal_group(0):
+            # Where we are the first process of a container, orphans become ours, and nobody else will reap them.
+            with suppress(ChildProcessError):
+                os.waitpid(-self.pid, os.WNOHANG)  # noqa: ASYNC222  it does not wait
             await trio.sleep(pause)
             pause = min(2 * pause, 0.05)
 
@@ -319,11 +340,11 @@ class Child:
         return True
 
     async def _discard_stdout(self) -> None:
-        with suppress(trio.ClosedResourceError):
-            data: bytes | None = b" "
-            while data != b"":
-                await trio.lowlevel.wait_readable(self._stdout)
-                data = self._read_stdout()
+        assert self._process.stdout is not None
+        data: bytes | None = None
+        while data != b"" and not self._process.stdout.closed:
+            await trio.lowlevel.wait_readable(self._stdout)
+            data = self._read_stdout()
 
     def _close(self, pipe: IO[bytes] | None) -> None:
         if pipe is not None and not pipe.closed:
@@ -380,7 +401,8 @@ def _check_runnable(program: str, config: ChildConfig, environment: Mapping[str,
       CommandFailed: it can't be run.
     """
     if config.cwd is not None and not config.cwd.is_dir():
-        raise CommandFailed(f"the working directory {str(config.cwd)!r} does not exist")
+        what = "is no directory" if config.cwd.exists() else "does not exist"
+        raise CommandFailed(f"the working directory {str(config.cwd)!r} {what}")
     if os.sep in program:
         path = os.path.join(config.cwd or "", program)
         if not os.path.exists(path):
@@ -412,7 +434,7 @@ def _parent_death_prefix() -> tuple[str, ...]:
     if program is None:
         return ()
     try:
-        usage = subprocess.run([program, "--help"], capture_output=True, timeout=5, check=False).stdout  # noqa: S603
+        usage = subprocess.run([program, "--help"], capture_output=True, timeout=5, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return (program, "--pdeathsig", "TERM", "--") if b"--pdeathsig" in usage else ()

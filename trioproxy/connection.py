@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -34,11 +35,15 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import parse_socket_addr
 
+from .protocol.errors import BodyTooSlow, InvalidRequest, TrioproxyError, error_response, status_and_code
+
 logger = logging.getLogger("trioproxy.connection")
 
 READ_SIZE: Final = 64 * 1024
 HEAD_TIME: Final = 10.0
 """Seconds for a request's head to arrive once it has begun to."""
+BODY_TIME: Final = 60.0
+"""Seconds for the rest of a request's body to arrive, from when the application begins to wait for it."""
 SEND_TIME: Final = 30.0
 """Seconds for a client to take at least some of what is being sent to it."""
 LINGER_TIME: Final = 2.0
@@ -46,7 +51,12 @@ LINGER_TIME: Final = 2.0
 _SWEEP_TIME: Final = 1.0
 _MAX_READ_AHEAD: Final = 64 * 1024
 """Bytes of further requests that are read while a response runs; they are read at all to see the client leave."""
-_WRITE_SIZE: Final = 256 * 1024
+_TLS_WRITE_SIZE: Final = 64 * 1024
+_REASON_SHOWN: Final = 200
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
+
+Headers = list[tuple[bytes, bytes]]
 
 
 class ClientGone(OSError):
@@ -61,7 +71,7 @@ class Worker(WorkerContext):
         self.connections: set[Connection] = set()
 
     async def sweep(self) -> None:
-        """Close the connections whose next request is overdue.
+        """End the connections whose clients owe us the next request, or the rest of one, for too long.
 
         One task looks at all of them; with a timer each, starting and stopping it cost more than parsing a request.
         """
@@ -70,7 +80,7 @@ class Worker(WorkerContext):
             now = trio.current_time()
             for connection in self.connections:
                 if connection.deadline <= now:
-                    connection.close_if_idle()
+                    connection.expire()
 
     async def terminate_idle(self) -> None:
         """Let the connections without a request end now, and the others with their request."""
@@ -89,13 +99,18 @@ class Connection(TCPServer):
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
         # Hypercorn's types name every kind of ASGI message; ours are the few of HTTP.
         self._application: Any = self.app
-        self.deadline = math.inf  # for the head of the next request
+        self.deadline = math.inf  # for what the client owes us: the head of the next request, the rest of a body
+        self._body_deadline: float | None = None  # of the request that is being served, once its body is waited for
+        self._is_idle = False  # waiting for a request
+        self._is_expired = False
         self._scope_of_life = trio.CancelScope()
         self._fd = -1
         self._malformed: str | None = None  # what was wrong with a request's body
         self._head: list[bytes] = []  # of a response, held back until its first bytes of body
         self._answer_started = False
         self._request: h11.Request | None = None
+        self._headers: Headers = []
+        self._owes_end = False  # `receive` is still to say that the request has no body
         self._lost = False
         self._socket: Any = None
         self._tls = False
@@ -112,26 +127,38 @@ class Connection(TCPServer):
             self.context.connections.add(self)
             with self._scope_of_life:
                 await self._serve()
+            if self._is_expired:
+                await self._refuse(BodyTooSlow("the request did not arrive in time"))
+                await self._linger()
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         except Exception:
             logger.exception("a connection failed")
         finally:
             self.context.connections.discard(self)
-            # `aclose` sends TLS's goodbye and waits for it to be taken; who doesn't read shall not hold us.
-            with trio.move_on_after(1, shield=True):
+            is_sound = not self._lost
+            # The number of our socket is soon another's, and the application may have kept `send`.
+            self._lost = True
+            await self._say_goodbye(is_sound)
+
+    async def _say_goodbye(self, is_sound: bool) -> None:
+        if self._tls and is_sound:
+            # "Servers MUST attempt to initiate an exchange of closure alerts" (RFC 9112 §9.8), but who doesn't read
+            # shall not hold us.
+            with trio.move_on_after(1, shield=True), suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                 await self.stream.aclose()
+        await trio.aclose_forcefully(self.stream)
 
     async def _shake_hands(self) -> None:
         transport: Any = self.stream
         if isinstance(self.stream, trio.SSLStream):
-            self._tls = True
             transport = self.stream.transport_stream
             try:
                 with trio.fail_after(self.config.ssl_handshake_timeout):
                     await self.stream.do_handshake()
             except trio.TooSlowError:
                 raise ClientGone("no TLS handshake in time") from None
+            self._tls = True
         self._socket = transport.socket
         self._fd = self._socket.fileno()
         self._scope = {
@@ -160,24 +187,55 @@ class Connection(TCPServer):
     async def _next_request(self) -> h11.Request | None:
         """Return the next request's head; None if there is none to come, or none that can be served."""
         http = self._http
-        self.deadline = trio.current_time() + self.config.keep_alive_timeout
+        self._request = None
+        event: Any = None
+        refusal: tuple[TrioproxyError, int] | None = None
         try:
-            while (event := http.next_event()) is h11.NEED_DATA:
-                if self.context.terminated.is_set():
-                    return None
-                http.receive_data(await self._read())
-                # However slowly it drips, a head has one deadline from its first byte.
-                self.deadline = min(self.deadline, trio.current_time() + HEAD_TIME)
+            event = http.next_event()
+            if event is h11.NEED_DATA:
+                self._is_idle = True
+                self.deadline = trio.current_time() + self.config.keep_alive_timeout
+                while event is h11.NEED_DATA and not self.context.terminated.is_set():
+                    http.receive_data(await self._read())
+                    # However slowly it drips, a head has one deadline from its first byte.
+                    self.deadline = min(self.deadline, trio.current_time() + HEAD_TIME)
+                    event = http.next_event()
+                self._is_idle = False
+                self.deadline = math.inf
+            else:
+                # It came along with the one before.  Who sends thousands at once shall not be the only one served.
+                await trio.lowlevel.checkpoint()
+            if type(event) is not h11.Request:
+                return None
+            self._request = event
+            refusal = self._look_at(event)
         except h11.RemoteProtocolError as error:
-            await self._refuse(error.error_status_hint, str(error))
+            self._is_idle = False
+            self.deadline = math.inf
+            refusal = InvalidRequest(str(error)[:_REASON_SHOWN]), error.error_status_hint
+        if refusal is not None:
+            await self._refuse(*refusal)
             return None
-        self.deadline = math.inf
-        if type(event) is not h11.Request:
-            return None
-        if _is_ambiguous(event):
-            await self._refuse(400, "Content-Length and Transfer-Encoding exclude each other")
-            return None
-        return event
+        return self._request
+
+    def _look_at(self, request: h11.Request) -> tuple[TrioproxyError, int] | None:
+        """Note whether a body will follow; return what is wrong with the request though h11 accepts it, and a status."""
+        self._headers = headers = list(request.headers)
+        framing = [value for name, value in headers if name in _FRAMING]
+        if len(framing) > 1:
+            # The stuff of request smuggling (RFC 9112 §6.1).  h11 has refused or joined two of the same name.
+            return InvalidRequest("Content-Length and Transfer-Encoding exclude each other"), 400
+        version = request.http_version
+        if version != b"1.1":
+            if not version.startswith(b"1."):
+                return InvalidRequest(f"HTTP/{version.decode()} is not spoken here, but HTTP/1.1 is"), 505
+            if version > b"1.1" and not any(name == b"host" for name, _ in headers):
+                return InvalidRequest("Missing mandatory Host: header"), 400
+        self._owes_end = not framing or framing[0] == b"0"
+        if self._owes_end:
+            # Else the request would look unfinished to whoever answers without reading its body.
+            self._http.next_event()
+        return None
 
     async def _read(self) -> bytes:
         """Return the next bytes, b"" at the end."""
@@ -193,21 +251,30 @@ class Connection(TCPServer):
 
     def close_if_idle(self) -> None:
         """End the connection if it waits for a request."""
-        if self.deadline < math.inf:
+        if self._is_idle:
             self._scope_of_life.cancel()
 
+    def expire(self) -> None:
+        """End the connection, since what it waits for has not come in time."""
+        # A client that has not begun a request will not expect an answer to one.
+        self._is_expired = not self._is_idle or bool(self._http.trailing_data[0])
+        self._scope_of_life.cancel()
+
     async def _answer(self, request: h11.Request) -> None:
-        self._request = request
         self._answer_started = False
-        path, _, query = request.target.partition(b"?")
+        self._body_deadline = None
+        target, headers = request.target, self._headers
+        if not target.startswith(b"/"):
+            target, headers = _origin_form(target, headers)
+        path, _, query = target.partition(b"?")
         scope = {
             **self._scope,
             "http_version": request.http_version.decode(),
-            "method": request.method.decode().upper(),
+            "method": request.method.decode(),
             "path": unquote(path.decode("latin-1")),
             "raw_path": path,
             "query_string": query,
-            "headers": list(request.headers),
+            "headers": headers,
             "state": {},
         }
         try:
@@ -217,15 +284,17 @@ class Connection(TCPServer):
         except* Exception:
             # One exchange may fail without the others.
             logger.exception("%s %s failed", scope["method"], scope["path"])
-        if not self._answer_started and not self._lost:
-            await self._refuse(*((400, self._malformed) if self._malformed else (500, "the server failed")))
+        if not self._answer_started:
+            await self._refuse(InvalidRequest(self._malformed) if self._malformed else TrioproxyError("the server failed"))
 
-    async def _refuse(self, status: int, reason: str) -> None:
+    async def _refuse(self, error: TrioproxyError, status: int | None = None) -> None:
         """Answer what never reached the application, or what it left without an answer; no other request follows."""
-        if self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+        if self._lost or self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
-        body = reason.encode()
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
+        if status is None:
+            status, _ = status_and_code(error)
+        body = error_response(error, None)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         pieces = [self._http.send(h11.Response(status_code=status, headers=[*headers, (b"connection", b"close"), _date()]))]
         if not self._is_head():
             pieces.append(self._http.send(h11.Data(data=body)))
@@ -239,8 +308,11 @@ class Connection(TCPServer):
     async def _receive(self) -> dict[str, Any]:
         """ASGI's `receive`: what has come of the body, and after its end the client's leaving."""
         http = self._http
+        if self._owes_end:
+            self._owes_end = False
+            return {"type": "http.request", "body": b"", "more_body": False}
         pieces: list[bytes] = []
-        while http.their_state is h11.SEND_BODY:
+        while http.their_state is h11.SEND_BODY and not self._lost:
             try:
                 event = http.next_event()
                 if type(event) is h11.Data:
@@ -251,14 +323,24 @@ class Connection(TCPServer):
                 else:
                     if http.they_are_waiting_for_100_continue:
                         await self._write([http.send(h11.InformationalResponse(status_code=100, headers=[]))])
-                    http.receive_data(await self._read())
+                    await self._read_body()
             except h11.RemoteProtocolError as error:
-                self._malformed = str(error)
+                self._malformed = str(error)[:_REASON_SHOWN]
                 return {"type": "http.disconnect"}
             except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                 self._lost = True
         await self._wait_gone()
         return {"type": "http.disconnect"}
+
+    async def _read_body(self) -> None:
+        # Whoever sweeps the connections enforces it: a scope for each body would cost as much as parsing its head.
+        if self._body_deadline is None:
+            self._body_deadline = trio.current_time() + BODY_TIME
+        self.deadline = self._body_deadline
+        try:
+            self._http.receive_data(await self._read())
+        finally:
+            self.deadline = math.inf
 
     async def _wait_gone(self) -> None:
         """Return once the client has closed its side."""
@@ -287,7 +369,8 @@ class Connection(TCPServer):
             raise ClientGone("the client has closed the connection")
         http = self._http
         if message["type"] == "http.response.start":
-            headers = [*message.get("headers", ()), _date()]
+            # ASGI allows pairs to be lists; what is cached has to be hashable.
+            headers = [*map(tuple, message.get("headers", ())), _date()]
             if http.their_state is h11.SEND_BODY or self.context.terminated.is_set():
                 # The rest of the body will not be read, so that nothing else can be on this connection.
                 headers.append((b"connection", b"close"))
@@ -311,48 +394,64 @@ class Connection(TCPServer):
         Raises:
           ClientGone: the client is gone, or has not taken anything for SEND_TIME.
         """
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        rest = memoryview(data)
-        if not self._tls:
-            # What the kernel takes at once, and that is nearly everything, costs no round of the scheduler.
-            try:
-                rest = rest[os.write(self._fd, data) :]
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._lost = True
-                raise ClientGone("the client has closed the connection") from None
-        if not rest:
-            return
-        self._lost = True
+        rest = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
         try:
-            while rest:
+            if self._tls:
+                await self._write_tls(rest)
+                return
+            while True:
+                # What the kernel takes at once, and that is nearly everything, costs no round of the scheduler.
+                try:
+                    rest = rest[os.write(self._fd, rest) :]
+                    if not rest:
+                        return
+                except BlockingIOError:
+                    pass
                 with trio.fail_after(SEND_TIME):
-                    await self.stream.send_all(rest[:_WRITE_SIZE])
-                rest = rest[_WRITE_SIZE:]
+                    await trio.lowlevel.wait_writable(self._fd)
         except trio.TooSlowError:
+            self._lost = True
             raise ClientGone(f"the client has read nothing for {SEND_TIME:g} s") from None
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            self._lost = True
             raise ClientGone("the client has closed the connection") from None
-        self._lost = False
+        except trio.Cancelled:
+            self._lost = True
+            raise
+
+    async def _write_tls(self, rest: memoryview) -> None:
+        while rest:
+            with trio.fail_after(SEND_TIME):
+                await self.stream.send_all(rest[:_TLS_WRITE_SIZE])
+            rest = rest[_TLS_WRITE_SIZE:]
 
     async def _linger(self) -> None:
-        """After an answer that came before the end of the request: let the client read it.
+        """After the last answer on a connection: let the client read it, though it may still be sending.
 
-        To close a socket with unread data on it is to reset the connection, and the answer is lost with it.
+        To close a socket with unread data on it is to reset the connection, and the answer is lost with it (RFC 9112
+        §9.6).
         """
-        if self._lost or self._tls or self._http.their_state not in {h11.SEND_BODY, h11.ERROR}:
+        http = self._http
+        if self._lost or (http.their_state not in {h11.SEND_BODY, h11.ERROR} and not http.trailing_data[0]):
             return
+        transport: Any = self.stream.transport_stream if self._tls else self.stream
         with trio.move_on_after(LINGER_TIME):
-            await self.stream.send_eof()
-            while await self.stream.receive_some(READ_SIZE):
+            await transport.send_eof()
+            while await transport.receive_some(READ_SIZE):
                 pass
 
 
-def _is_ambiguous(request: h11.Request) -> bool:
-    """Whether a request says twice, in different ways, how long it is: the stuff of request smuggling (RFC 9112 §6.1)."""
-    names = [name for name, _ in request.headers]
-    return b"transfer-encoding" in names and b"content-length" in names
+def _origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
+    """Return path and headers of a request for a whole URL, which every server has to accept (RFC 9112 §3.2.2).
+
+    "An origin server MUST ignore the received Host header field (if any) and instead use the host information of the
+    request-target."
+    """
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        return target, headers
+    path = match[2] if match[2].startswith(b"/") else b"/" + match[2]
+    return path, [(b"host", match[1]), *(header for header in headers if header[0] != b"host")]
 
 
 @lru_cache(maxsize=256)

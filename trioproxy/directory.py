@@ -43,6 +43,12 @@ class Berth:
         self.child: Child | None = None
         self.session: Session | None = None
         self.claimed = trio.Event()
+        self.opened_at = trio.current_time()
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was opened."""
+        return trio.current_time() - self.opened_at
 
     def hear(self, line: str) -> None:
         """Pass a line of the child's stderr on to ours, with the name of the session that it belongs to."""
@@ -67,6 +73,7 @@ class Directory:
         self._sessions: dict[str, Session] = {}
         self._spares: list[Berth] = []
         self._starting = 0  # spares that are about to be
+        self._opening = 0  # sessions that are about to be
         self._berths = 0
         self._all: set[Berth] = set()
         self._deaths_in_a_row = 0
@@ -82,9 +89,9 @@ class Directory:
 
     @property
     def is_full(self) -> bool:
-        """Whether there are as many sessions as may be."""
+        """Whether there are as many sessions as may be, those that wait for their child counted."""
         limit = self._config.limits.max_sessions
-        return limit is not None and len(self._sessions) >= limit
+        return limit is not None and len(self._sessions) + self._opening >= limit
 
     @property
     def state(self) -> str:
@@ -95,7 +102,8 @@ class Directory:
             return "starting"
         if self.is_full:
             return "full"
-        return "failing" if self._deaths_in_a_row else "ready"
+        is_alive = any(berth.age > PROVE_TIME for berth in self._spares)
+        return "failing" if self._deaths_in_a_row and not is_alive else "ready"
 
     def kill_children(self) -> None:
         """Kill every child at once, without ceremony."""
@@ -103,20 +111,20 @@ class Directory:
             if berth.child is not None:
                 berth.child.kill()
 
-    def has(self, session_id: str) -> bool:
-        """Whether there is such a session."""
-        return session_id in self._sessions
+    def has(self, session_id: str, *, single_stream: bool = False) -> bool:
+        """Whether there is such a session; one of the other transport is none."""
+        session = self._sessions.get(session_id)
+        return session is not None and not session.has_ended and session.single_stream is single_stream
 
-    def find(self, session_id: str) -> Session:
+    def find(self, session_id: str, *, single_stream: bool = False) -> Session:
         """Return a session by its id.
 
         Raises:
-          SessionNotFound: there is none, or no longer.
+          SessionNotFound: there is none, or no longer; one of the other transport is none.
         """
-        session = self._sessions.get(session_id)
-        if session is None or session.has_ended:
+        if not self.has(session_id, single_stream=single_stream):
             raise SessionNotFound("no such session: it is unknown or has ended; open a new one with initialize")
-        return session
+        return self._sessions[session_id]
 
     async def open(self, *, mixes: bool = True, single_stream: bool = False, declines: bool = False) -> Session:
         """Open a session with a child of its own: a spare if there is one.  The arguments are those of `Session`.
@@ -130,7 +138,11 @@ class Directory:
             raise ShuttingDown("the proxy is shutting down", headers=RETRY_AFTER)
         if self.is_full:
             raise TooManySessions(f"{len(self)} sessions are open, the limit of --max-sessions", headers=RETRY_AFTER)
-        berth = self._take_spare() or await self._nursery.start(self._run_berth)
+        self._opening += 1
+        try:
+            berth = self._take_spare() or await self._nursery.start(self._run_berth)
+        finally:
+            self._opening -= 1
         assert berth.child is not None
         session = Session(berth.child, self._config, mixes=mixes, single_stream=single_stream, declines=declines)
         berth.name = f"session {session.short_id}"
@@ -154,30 +166,36 @@ class Directory:
             self._nursery.start_soon(self._start_spare)
 
     async def _start_spare(self) -> None:
+        failure: CommandFailed | None = None
         try:
             # A server that can't live is not started as fast as it dies.
             if self._deaths_in_a_row:
-                await trio.sleep(min(_RESPAWN_LONGEST, _RESPAWN_FIRST * 2.0 ** (self._deaths_in_a_row - 1)))
+                await trio.sleep(min(_RESPAWN_LONGEST, _RESPAWN_FIRST * 2.0 ** min(self._deaths_in_a_row - 1, 16)))
             if not self.is_draining:
                 berth = await self._nursery.start(self._run_berth)
                 self._spares.append(berth)
         except CommandFailed as error:
             if not self.proven.is_set():
                 raise
-            self._note_death(str(error))
+            failure = error
         finally:
             self._starting -= 1
+        if failure is not None:
+            logger.error("a spare could not be started: %s", failure)
+            self._note_death(str(failure))
 
     async def _run_berth(self, *, task_status: trio.TaskStatus[Berth] = trio.TASK_STATUS_IGNORED) -> None:
         self._berths += 1
         berth = Berth(self._berths)
         self._all.add(berth)
-        async with open_child(self._config.child, on_stderr=berth.hear) as child:
-            berth.child = child
-            task_status.started(berth)
-            if await self._wait_claimed(berth, child):
-                await self._run_session(berth, child)
-        self._all.discard(berth)
+        try:
+            async with open_child(self._config.child, on_stderr=berth.hear) as child:
+                berth.child = child
+                task_status.started(berth)
+                if await self._wait_claimed(berth, child):
+                    await self._run_session(berth, child)
+        finally:
+            self._all.discard(berth)
 
     async def _run_session(self, berth: Berth, child: Child) -> None:
         session = berth.session
@@ -216,9 +234,12 @@ class Directory:
         if berth in self._spares:
             self._spares.remove(berth)
         assert child.failure is not None
-        if not self._has_answered:
+        if not (self._has_answered or self._sessions):
             raise _command_failed(child.failure)
         logger.error("%s: %s while it waited for a session", berth.name, child.failure)
+        if berth.age > _RESPAWN_LONGEST:
+            # Not one that can't live; it was merely its time.
+            self._deaths_in_a_row = 0
         self._note_death(str(child.failure))
         return False
 

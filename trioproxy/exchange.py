@@ -1,8 +1,8 @@
 """One HTTP exchange over ASGI: a bounded body in, one JSON body or a stream of events out.
 
-Everything here races the client's leaving.  A body has a limit in bytes and in time; a stream watches for the disconnect
-while it is silent, and says something every KEEP_ALIVE_TIME so that proxies in between, and the socket itself, notice when
-nobody is there.
+Everything here races the client's leaving.  A body has a limit in bytes, and one in time that the connection keeps; a
+stream watches for the disconnect while it is silent, and says something every KEEP_ALIVE_TIME so that proxies in between,
+and the socket itself, notice when nobody is there.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from urllib.parse import parse_qs
 
 import trio
 
-from .protocol.errors import BodyTooLarge, BodyTooSlow, TrioproxyError, error_response, status_and_code
+from .protocol.errors import BodyTooLarge, TrioproxyError, error_response, status_and_code
 from .protocol.messages import RequestId
 from .protocol.sse import KEEP_ALIVE, encode_messages, encode_priming_event
 from .session import Cursor
 
 KEEP_ALIVE_TIME: Final = 15.0
 """Seconds of silence after which a stream gets a comment."""
-BODY_TIME: Final = 60.0
-"""Seconds for a request's body to arrive."""
 RETRY_MS: Final = 1000
 """How long a client is to wait before it resumes a stream."""
 _SEND_SIZE: Final = 256 * 1024
@@ -58,7 +56,8 @@ class Exchange:
         self.scope: Final = scope
         self._receive = receive
         self._send = send
-        self._headers: Final[dict[bytes, bytes]] = dict(scope["headers"])
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._headers: Final = headers if len(headers) == len(scope["headers"]) else _combined(scope["headers"])
 
     def header(self, name: bytes) -> bytes | None:
         """Return a request header by its name in lower case."""
@@ -75,33 +74,25 @@ class Exchange:
         """Return the whole body.
 
         Raises:
-          BodyTooLarge, BodyTooSlow: as their names say.
+          BodyTooLarge: as its name says.
           ClientLeft: the rest of it will not come.
         """
         announced = self._headers.get(b"content-length")
         if limit is not None and announced is not None and int(announced) > limit:
             raise BodyTooLarge(f"a body of {int(announced)} bytes, over the limit of {limit}")
-        message = await self._receive_in_time()
-        if not message.get("more_body", False):
-            body: bytes = message["body"]
-            return body
-        pieces = [message["body"]]
-        size = len(pieces[0])
-        with trio.move_on_after(BODY_TIME):
-            while message["more_body"]:
-                message = await self._receive_in_time()
-                pieces.append(message["body"])
-                size += len(message["body"])
-                if limit is not None and size > limit:
-                    raise BodyTooLarge(f"a body of more than {limit} bytes, which is the limit")
-            return b"".join(pieces)
-        raise BodyTooSlow(f"the body did not arrive within {BODY_TIME:g} s; {size} bytes of it did")
-
-    async def _receive_in_time(self) -> dict[str, Any]:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeft
-        return message
+        pieces: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            pieces.append(message["body"])
+            size += len(message["body"])
+            if limit is not None and size > limit:
+                raise BodyTooLarge(f"a body of more than {limit} bytes, which is the limit")
+            more = message["more_body"]
+        return b"".join(pieces)
 
     async def wait_disconnect(self) -> None:
         """Return once the client has left.  The body must have been read before."""
@@ -112,7 +103,8 @@ class Exchange:
 
     async def respond(self, status: int, body: bytes = b"", headers: Headers = ()) -> None:
         """Send a whole response."""
-        all_headers = [*headers, (b"content-length", b"%d" % len(body))]
+        # "A server MUST NOT send a Content-Length header field in any response with a status code of … 204" (RFC 9110 §8.6).
+        all_headers = list(headers) if status == 204 else [*headers, (b"content-length", b"%d" % len(body))]
         await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -143,29 +135,33 @@ class Exchange:
           first: what to send before any event, such as the priming event.
         """
         await self._send({"type": "http.response.start", "status": 200, "headers": [*_EVENT_STREAM, *headers]})
-        async with trio.open_nursery() as nursery:
+        try:
+            async with trio.open_nursery() as nursery:
 
-            async def watch() -> None:
-                await self.wait_disconnect()
-                nursery.cancel_scope.cancel()
+                async def watch() -> None:
+                    await self.wait_disconnect()
+                    nursery.cancel_scope.cancel()
 
-            nursery.start_soon(watch)
-            if first:
-                await self._send({"type": "http.response.body", "body": first, "more_body": True})
-            while True:
-                number, messages = 0, [b""]
-                with trio.move_on_after(KEEP_ALIVE_TIME):
-                    number, messages = await cursor.read()
-                    if not messages:
+                nursery.start_soon(watch)
+                if first:
+                    await self._send({"type": "http.response.body", "body": first, "more_body": True})
+                while True:
+                    number, messages = 0, [b""]
+                    with trio.move_on_after(KEEP_ALIVE_TIME):
+                        number, messages = await cursor.read()
+                        if not messages:
+                            break
+                    if messages == [b""]:
+                        await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+                    else:
+                        await self._send_events(messages, cursor.stream.id_prefix if with_ids else None, number)
+                    if cursor.is_at_end:
                         break
-                if messages == [b""]:
-                    await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
-                else:
-                    await self._send_events(messages, cursor.stream.id_prefix if with_ids else None, number)
-                if cursor.is_at_end:
-                    break
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-            nursery.cancel_scope.cancel()
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+                nursery.cancel_scope.cancel()
+        except* OSError:
+            # The client has left while something was being sent to it (ASGI); it may come back for the rest.
+            pass
 
     async def _send_events(self, messages: list[bytes], id_prefix: bytes | None, number: int) -> None:
         pieces: list[bytes] = []
@@ -184,3 +180,11 @@ def priming(cursor: Cursor) -> bytes:
     """Return the priming event of a stream, with the id of what was last sent on it."""
     stream = cursor.stream
     return encode_priming_event(stream.id_prefix + b"%d" % (cursor.position - 1), RETRY_MS)
+
+
+def _combined(headers: Headers) -> dict[bytes, bytes]:
+    """Return headers by name; of those that come more than once, all values in a row (RFC 9110 §5.3)."""
+    combined: dict[bytes, bytes] = {}
+    for name, value in headers:
+        combined[name] = combined[name] + b", " + value if name in combined else value
+    return combined

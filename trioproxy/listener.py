@@ -29,7 +29,7 @@ from hypercorn.typing import ConnectionState
 
 from .config import ListenConfig
 from .connection import Connection, Worker
-from .protocol.errors import ListenError
+from .protocol.errors import ListenError, Unavailable, error_response
 
 logger = logging.getLogger("trioproxy.listener")
 
@@ -39,10 +39,16 @@ _BACKLOG: Final = 2048
 """Connections that may wait to be accepted; with hypercorn's 100, six hundred at once waited for seconds."""
 _MAX_HEAD: Final = 32 * 1024
 _HANDSHAKE_TIME: Final = 10.0
+_REFUSAL_TIME: Final = 1.0
+"""Seconds in which a client over the limit may read that it is."""
+_MAX_REFUSALS: Final = 100
+"""Clients over the limit that are told so at a time; more are just cut off."""
+_BUSY_BODY: Final = error_response(Unavailable("too many connections are open"), None)
 _BUSY: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 22\r\n"
-    b"content-type: text/plain\r\nconnection: close\r\n\r\nToo many connections.\r\n"
+    b"HTTP/1.1 503 \r\nretry-after: 5\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+    % (len(_BUSY_BODY), _BUSY_BODY)
 )
+_UNAVAILABLE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 class Listener:
@@ -55,17 +61,15 @@ class Listener:
 
     def __init__(self, listen: ListenConfig, sockets: list[socket.socket], settings: HypercornConfig) -> None:
         self.connections = 0
+        self._refusals = 0
         self.url = _url(listen, sockets[0])
         self._listen = listen
         self._settings = settings
         self._worker = Worker()
         self._accepting = trio.CancelScope()
-        self._tls = settings.create_ssl_context()
-        self._listeners: list[trio.SocketListener] = []
-        for bound in sockets:
-            bound.listen(_BACKLOG)
-            bound.setblocking(False)
-            self._listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(bound)))
+        self._tls = _load_tls(listen, settings)
+        self._file = None if listen.uds is None else _identity(listen.uds)
+        self._listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(bound)) for bound in sockets]
 
     async def serve(self, app: ASGIApp, max_connections: int | None) -> None:
         """Serve connections until `stop_accepting`, and then those that are open until they end.
@@ -86,6 +90,7 @@ class Listener:
     async def stop_accepting(self) -> None:
         """Refuse new connections, and end those that have no request."""
         self._accepting.cancel()
+        self.remove_file()
         for listener in self._listeners:
             await listener.aclose()
         await self._worker.terminate_idle()
@@ -96,16 +101,23 @@ class Listener:
         Raises:
           ListenError: they can't be read; the old ones stay in use.
         """
-        if self._tls is not None:
-            _load_certificate(self._tls, self._listen)
+        # A context of its own: one that has failed to take a pair may have lost the pair it had.
+        self._tls = _load_tls(self._listen, self._settings)
+
+    def remove_file(self) -> None:
+        """Remove the Unix socket's file, before the socket is closed.
+
+        Afterwards the file may be that of a successor, which has found nobody answering at it.
+        """
+        if self._file is not None and self._listen.uds is not None:
+            with suppress(FileNotFoundError):
+                if _identity(self._listen.uds) == self._file:
+                    self._listen.uds.unlink()
+            self._file = None
 
     async def _serve_connection(self, app: ASGIWrapper, limit: float, stream: trio.SocketStream) -> None:
         if self.connections >= limit:
-            with trio.move_on_after(1):
-                if self._tls is None:
-                    with suppress(trio.BrokenResourceError):
-                        await stream.send_all(_BUSY)
-                await stream.aclose()
+            await self._turn_away(stream)
             return
         self.connections += 1
         secured: Any = stream
@@ -116,6 +128,21 @@ class Listener:
         finally:
             self.connections -= 1
 
+    async def _turn_away(self, stream: trio.SocketStream) -> None:
+        """Say that there are too many connections already; `stream` is closed by whoever accepted it."""
+        if self._tls is not None or self._refusals >= _MAX_REFUSALS:
+            return
+        self._refusals += 1
+        try:
+            with trio.move_on_after(_REFUSAL_TIME), suppress(trio.BrokenResourceError):
+                await stream.send_all(_BUSY)
+                await stream.send_eof()
+                # A request that arrives at a closed socket would reset the connection, and the answer be lost.
+                while await stream.receive_some():
+                    pass
+        finally:
+            self._refusals -= 1
+
 
 @asynccontextmanager
 async def open_listener(listen: ListenConfig, keep_alive_timeout: float | None) -> AsyncIterator[Listener]:
@@ -125,17 +152,16 @@ async def open_listener(listen: ListenConfig, keep_alive_timeout: float | None) 
       ListenError: the address can't be had, or the certificate can't be read; the message says which and why.
     """
     settings = _settings(listen, keep_alive_timeout)
+    # Before the port is taken, for the sake of a clear error.
+    _load_tls(listen, settings)
     sockets = _bind(listen)
+    listener = Listener(listen, sockets, settings)
     try:
-        listener = Listener(listen, sockets, settings)
-        if listener._tls is not None:
-            _load_certificate(listener._tls, listen)
         yield listener
     finally:
+        listener.remove_file()
         for bound in sockets:
             bound.close()
-        if listen.uds is not None:
-            listen.uds.unlink(missing_ok=True)
 
 
 def _settings(listen: ListenConfig, keep_alive_timeout: float | None) -> HypercornConfig:
@@ -146,26 +172,31 @@ def _settings(listen: ListenConfig, keep_alive_timeout: float | None) -> Hyperco
     settings.ssl_handshake_timeout = _HANDSHAKE_TIME
     settings.alpn_protocols = ["http/1.1"]
     if listen.ssl_cert is not None:
-        for path in filter(None, (listen.ssl_cert, listen.ssl_key, listen.ssl_ca)):
-            _check_readable(path)
         settings.certfile = str(listen.ssl_cert)
         settings.keyfile = str(listen.ssl_key)
+        # OpenSSL would ask the terminal for a passphrase, and the start would hang there.
+        settings.keyfile_password = ""
         settings.ca_certs = str(listen.ssl_ca) if listen.ssl_ca else None
         if listen.ssl_verify_client:
             settings.verify_mode = ssl.CERT_REQUIRED
-        try:
-            settings.create_ssl_context()
-        except (ssl.SSLError, OSError) as error:
-            raise ListenError(
-                f"can't use the certificate {listen.ssl_cert} with its key {listen.ssl_key}: {error}"
-            ) from error
     return settings
 
 
-def _load_certificate(context: ssl.SSLContext, listen: ListenConfig) -> None:
-    assert listen.ssl_cert is not None
+def _load_tls(listen: ListenConfig, settings: HypercornConfig) -> ssl.SSLContext | None:
+    """Read certificate, key and CA.
+
+    Raises:
+      ListenError: one of them can't be used; the message says which.
+    """
+    for path in filter(None, (listen.ssl_cert, listen.ssl_key, listen.ssl_ca)):
+        _check_readable(path)
     try:
-        context.load_cert_chain(listen.ssl_cert, listen.ssl_key)
+        if listen.ssl_ca is not None:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(listen.ssl_ca)
+    except (ssl.SSLError, OSError) as error:
+        raise ListenError(f"can't use the CA certificates {listen.ssl_ca}: {error}") from error
+    try:
+        return settings.create_ssl_context()
     except (ssl.SSLError, OSError) as error:
         raise ListenError(f"can't use the certificate {listen.ssl_cert} with its key {listen.ssl_key}: {error}") from error
 
@@ -183,26 +214,44 @@ def _bind(listen: ListenConfig) -> list[socket.socket]:
     where = f"{listen.host}:{listen.port}"
     try:
         found = socket.getaddrinfo(listen.host or None, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ListenError(f"can't listen on {where}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        # A name that can't be one, such as "a..b", fails as text.
+        raise ListenError(f"can't listen on {where}: {_reason(error)}") from error
     # A name such as localhost has an address in either family; a port that the system picks must be the same for both.
     sockets: list[socket.socket] = []
     port = listen.port
+    last: OSError | None = None
+    for family, _, _, _, address in dict.fromkeys(found):
+        try:
+            sockets.append(_bind_tcp(family, (address[0], port, *address[2:])))
+            port = sockets[-1].getsockname()[1]
+        except OSError as error:
+            last = error
+            if error.errno not in _UNAVAILABLE:
+                break
+            # In many a container localhost has an address of IPv6, and the system has none.
+    else:
+        if sockets:
+            return sockets
+    for bound in sockets:
+        bound.close()
+    assert last is not None
+    hint = "; another program listens there, --port chooses another" if last.errno == errno.EADDRINUSE else ""
+    raise ListenError(f"can't listen on {where}: {_reason(last)}{hint}") from last
+
+
+def _bind_tcp(family: int, address: tuple[Any, ...]) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
     try:
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            bound = socket.socket(family, kind, protocol)
-            sockets.append(bound)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            bound.bind((address[0], port, *address[2:]))
-            port = bound.getsockname()[1]
-    except OSError as error:
-        for bound in sockets:
-            bound.close()
-        hint = "; another program listens there, --port chooses another" if error.errno == errno.EADDRINUSE else ""
-        raise ListenError(f"can't listen on {where}: {error.strerror}{hint}") from error
-    return sockets
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
+        _listen(bound)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _bind_unix(path: Path) -> socket.socket:
@@ -210,25 +259,46 @@ def _bind_unix(path: Path) -> socket.socket:
     bound = socket.socket(socket.AF_UNIX)
     try:
         with suppress(FileNotFoundError):
-            if not stat.S_ISSOCK(path.stat().st_mode):
-                raise ListenError(f"can't listen on {path}: it exists and is not a socket")
-            with socket.socket(socket.AF_UNIX) as probe:
-                # Who steals the socket of a living process leaves it running and unreachable.
-                if probe.connect_ex(str(path)) == 0:
-                    raise ListenError(f"can't listen on {path}: another program listens there")
+            _check_left_behind(path)
             path.unlink()
         old_mask = os.umask(0o177)
         try:
             bound.bind(str(path))
         finally:
             os.umask(old_mask)
+        _listen(bound)
     except OSError as error:
         bound.close()
-        raise ListenError(f"can't listen on {path}: {error.strerror}") from error
+        raise ListenError(f"can't listen on {path}: {_reason(error)}") from error
     except ListenError:
         bound.close()
         raise
     return bound
+
+
+def _check_left_behind(path: Path) -> None:
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise ListenError(f"can't listen on {path}: it exists and is not a socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        # To a program that is too busy to accept, connecting would wait.
+        probe.setblocking(False)
+        # Who steals the socket of a living process leaves it running and unreachable.
+        if probe.connect_ex(str(path)) != errno.ECONNREFUSED:
+            raise ListenError(f"can't listen on {path}: another program listens there")
+
+
+def _listen(bound: socket.socket) -> None:
+    bound.listen(_BACKLOG)
+    bound.setblocking(False)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _url(listen: ListenConfig, bound: socket.socket) -> str:

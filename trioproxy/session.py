@@ -48,6 +48,7 @@ from .protocol.messages import (
     Response,
     find_request_answered,
     parse_line,
+    parse_result,
     recognise,
 )
 from .protocol.revisions import BATCH_REVISION
@@ -66,6 +67,8 @@ _STALL_TIME: Final = 30.0
 _STDIN_TIME: Final = 10.0
 """Seconds for a server to make room in its stdin, before its client is told to come back later."""
 RETRY_AFTER: Final = ((b"retry-after", b"5"),)
+_MAX_CALLS: Final = 10_000
+"""Requests in flight in one session: each costs a kilobyte, and a client pays forty bytes for it."""
 _GARBAGE_SHOWN: Final = 200
 _GIVEN_UP_KEPT: Final = 1000
 _HANDSHAKE_ID: Final = "trioproxy-initialize"
@@ -132,8 +135,8 @@ class Cursor:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether everything that the stream will ever carry has been read."""
-        return self.stream.is_finished and self.position >= self.stream.end
+        """Whether there is nothing more to be read: all of a finished stream was, or a newer connection reads it."""
+        return self.is_superseded or (self.stream.is_finished and self.position >= self.stream.end)
 
     def wake(self) -> None:
         """Let who waits look again."""
@@ -187,7 +190,7 @@ class Session:
         )
         self._transport = transport
         self._times = config.times
-        self._single_stream = single_stream
+        self.single_stream = single_stream
         self._declines = declines
         self._shows_messages = config.log.debug
         self._router = Router(self.log.standalone, mixes=mixes)
@@ -198,9 +201,11 @@ class Session:
         # Requests that we have answered ourselves, whose late answers must not surprise the client.
         self._given_up: dict[RequestId, None] = {}
         self._scope = trio.CancelScope()
-        self._alarm = trio.CancelScope()
-        self._touched_at = trio.current_time()
         self._is_settled = False  # whether the client has said anything after `initialize`
+        self._idle_limit = _or_never(self._times.session_idle_timeout)
+        self._second_limit = min(self._idle_limit, _or_never(self._times.connection_timeout))
+        self._touched_at = trio.current_time()
+        self._alarm = trio.CancelScope(deadline=self._touched_at + self._second_limit)
         self._end: TrioproxyError | None = None
         self._ended = trio.Event()
 
@@ -230,7 +235,7 @@ class Session:
         Raises:
           InvalidRequest: a request id is in use; nothing was passed on.
           SessionNotFound: the session has ended, or is about to since its server has.
-          Unavailable: the server has not read for a while what it was sent.
+          Unavailable: the server has not read for a while what it was sent, or has too much to answer as it is.
         """
         if self._transport.is_congested:
             await self._wait_for_room()
@@ -241,9 +246,11 @@ class Session:
         requests = [message for message in messages if type(message) is Request]
         if requests:
             self._check_unused(requests)
-            stream = self.log.standalone if self._single_stream else self.log.open_stream()
+            stream = self.log.standalone if self.single_stream else self.log.open_stream()
             for request in requests:
                 self._depart(request, stream, now)
+        elif messages:
+            self._is_settled = True
         for message in messages:
             if type(message) is Notification and message.method == CANCELLED:
                 self._expect_no_answer(message.cancelled_id, now)
@@ -262,22 +269,28 @@ class Session:
         raise Unavailable(f"the server has read nothing of its stdin for {_STDIN_TIME:g} s", headers=RETRY_AFTER)
 
     def _check_unused(self, requests: Sequence[Request]) -> None:
-        ids = [request.id for request in requests]
-        taken = next((i for n, i in enumerate(ids) if i in ids[:n] or self._router.find(i)), None)
-        if taken is not None:
-            raise InvalidRequest(f"request id {taken!r} is that of another request in flight")
+        ids: set[RequestId] = set()
+        for request in requests:
+            if request.id in ids or self._router.find(request.id):
+                raise InvalidRequest(f"request id {request.id!r} is that of another request in flight")
+            ids.add(request.id)
+        if len(self._router) + len(ids) > _MAX_CALLS:
+            raise Unavailable(
+                f"{len(self._router)} requests are in flight, and {len(ids)} more would be over the limit of {_MAX_CALLS}",
+                headers=RETRY_AFTER,
+            )
 
     def _depart(self, request: Request, stream: Stream, now: float) -> None:
-        limit = self._times.request_timeout
+        limit = _or_never(self._times.request_timeout)
         if request.method == "initialize":
             self._initialize_id = request.id
             revision = request.params.get("protocolVersion")
             self.revision = revision if isinstance(revision, str) else BATCH_REVISION
-            limit = self._times.connection_timeout
+            limit = _or_never(self._times.connection_timeout)
         else:
             self._is_settled = True
         self._given_up.pop(request.id, None)
-        flight = self._router.take_off(request, stream, math.inf if limit is None else limit, now)
+        flight = self._router.take_off(request, stream, limit, now)
         self._expect_by(flight.expires_at)
 
     def _expect_no_answer(self, request_id: RequestId | None, now: float) -> None:
@@ -321,7 +334,7 @@ class Session:
         if older := self._cursors.get(cursor.stream):
             older.supersede()
         self._cursors[cursor.stream] = cursor
-        cursor.stream.is_attached = True
+        cursor.stream.attach(cursor.position)
         self._touched_at = trio.current_time()
 
     def remove_cursor(self, cursor: Cursor) -> None:
@@ -330,8 +343,7 @@ class Session:
         if self._cursors.get(stream) is cursor:
             del self._cursors[stream]
             stream.is_attached = False
-            self._touched_at = trio.current_time()
-            self._expect_by(self._idle_until())
+            self._touch()
             self.note_read()
             if stream.is_finished and not self.log.keeps_sent:
                 self.log.forget(stream)
@@ -387,21 +399,26 @@ class Session:
                     self._deliver(line, now)
                 if self._end is not None:
                     return
-            # A child is slowed down rather than its messages lost, as long as somebody reads them at all.
+            if self.log.is_full:
+                await self._wait_for_readers()
+
+    async def _wait_for_readers(self) -> None:
+        """Slow the server down rather than lose what it says, as long as somebody reads it at all."""
+        # One time limit for all that it takes: readers who come and go must not prolong it for one who stands still.
+        with trio.move_on_after(_STALL_TIME):
             while self.log.is_full:
-                with trio.move_on_after(_STALL_TIME) as stalled:
-                    await self._room_made.park()
-                if stalled.cancelled_caught:
-                    self._let_go_of_stalled()
+                await self._room_made.park()
+        if self.log.is_full:
+            self._let_go_of_stalled()
 
     def _deliver(self, line: bytes, now: float) -> None:
         try:
             message = recognise(line)
+            if type(message) is Response and message.id == self._initialize_id and message.id is not None:
+                self._learn_revision(message)
         except (ParseError, InvalidRequest) as error:
             self._skip("garbage", f"{error}: {line[:_GARBAGE_SHOWN].decode(errors='replace')!r}")
             return
-        if type(message) is Response and message.id == self._initialize_id and message.id is not None:
-            self._learn_revision(message)
         if self._shows_messages:
             logger.debug("session %s: server: %s", self.short_id, line.decode(errors="replace"))
         if self._declines and type(message) is Request:
@@ -433,35 +450,41 @@ class Session:
         cursor = self._cursors.get(stream)
         if cursor is None and not self.log.keeps_sent and stream is not self.log.standalone:
             # Nobody reads it, and nobody could come back for it.
+            if stream.is_finished:
+                self.log.forget(stream)
+                self._touch()
             return
         stream.append(line)
         if cursor is not None:
             cursor.wake()
         elif stream.is_finished:
             # Now the client has its time to come back.
-            self._touched_at = trio.current_time()
-            self._expect_by(self._idle_until())
+            self._touch()
 
     def _learn_revision(self, response: Response) -> None:
+        result = parse_result(response)
         self._initialize_id = None
         self.is_refused = response.is_error
-        if not response.is_error:
-            result = json.loads(response.raw)["result"]
-            revision = result.get("protocolVersion") if isinstance(result, dict) else None
-            if isinstance(revision, str):
-                self.revision = revision
+        revision = result.get("protocolVersion") if isinstance(result, dict) else None
+        if isinstance(revision, str):
+            self.revision = revision
 
     def _skip(self, kind: str, why: str) -> None:
         self.skipped[kind] += 1
         logger.warning("session %s: skipped a line of the server, number %d: %s", self.short_id, self.skipped.total(), why)
 
     def _fail_oversized(self, line: OversizedLine) -> None:
-        """A line over the limit fails the call that it answers, or else the session: it was somebody's."""
+        """A line over the limit fails the call that it answers, or else the session: it was somebody's.
+
+        So does one that answers `initialize`, without which there is no session.
+        """
         error = LineTooLong(f"the server wrote a line of {line.length} bytes, over the limit of --max-message-size")
         request_id = find_request_answered(line)
         flight = None if request_id is None else self._router.find(request_id)
         logger.error("session %s: %s", self.short_id, error)
-        if flight is None:
+        if request_id in self._given_up:
+            del self._given_up[request_id]
+        elif flight is None or request_id == self._initialize_id:
             self._finish(error)
         else:
             self._answer(flight, error)
@@ -489,6 +512,7 @@ class Session:
                 cursor.supersede()
                 del self._cursors[stream]
                 stream.is_attached = False
+        self._touch()
 
     # Time
 
@@ -508,6 +532,8 @@ class Session:
             for flight in self._router:
                 if flight.expires_at <= now:
                     self._give_up(flight)
+                if self._end is not None:
+                    return
             if self._idle_until() <= now:
                 logger.info("session %s: idle, ended", self.short_id)
                 self.close(ChildExited("the session was idle for too long"))
@@ -527,10 +553,14 @@ class Session:
         A client that says nothing after `initialize` has most likely gone: clients seldom say goodbye, and each keeps a
         process alive.
         """
-        limit = self._times.session_idle_timeout if self._is_settled else self._times.connection_timeout
-        if limit is None or self._cursors or len(self._router):
+        if self._cursors or len(self._router):
             return math.inf
-        return self._touched_at + limit
+        return self._touched_at + (self._idle_limit if self._is_settled else self._second_limit)
+
+    def _touch(self) -> None:
+        """Let the time until the session is idle for too long begin now."""
+        self._touched_at = trio.current_time()
+        self._expect_by(self._idle_until())
 
     def _remember_given_up(self, request_id: RequestId) -> None:
         self._given_up[request_id] = None
@@ -542,7 +572,7 @@ class Session:
         self._remember_given_up(request_id)
         if flight.is_cancelled:
             self._router.land(flight)
-            if self._single_stream:
+            if self.single_stream:
                 return
             body = {
                 "jsonrpc": "2.0",
@@ -562,6 +592,10 @@ class Session:
         params = {"requestId": request_id, "reason": str(error)}
         cancel = {"jsonrpc": "2.0", "method": CANCELLED, "params": params}
         self._transport.send_nowait(_encode(cancel))
+
+
+def _or_never(limit: float | None) -> float:
+    return math.inf if limit is None else limit
 
 
 def _encode(message: Mapping[str, object]) -> bytes:

@@ -113,35 +113,34 @@ class SdkServerContract:
 class HandshakeContract(SdkServerContract):
     """What the handshake revisions have and 2026-07-28 has not: a child for each session, and a stream without a request."""
 
-    def test_two_clients_have_a_child_each(self, client: DrivenClient, connect: Connect) -> None:
-        with connect() as other:
-            assert client.tool("process_id") != other.tool("process_id")
-
     def test_a_server_may_ask_while_no_request_is_in_flight(self, client: DrivenClient) -> None:
         client.notify("notifications/roots/list_changed")
         client.next_question("roots/list").answer(roots=[{"uri": "file:///new"}])
         logged = client.next_notification("notifications/message")
         assert logged == {"level": "notice", "data": ["file:///new"]}
 
-    def test_a_change_of_the_tools_is_announced_and_the_new_tool_works(self, connect: Connect) -> None:
-        with connect() as client:
-            assert "secret" not in {tool["name"] for tool in client.request("tools/list")["tools"]}
-            client.tool("reveal")
-            client.next_notification("notifications/tools/list_changed")
-            assert "secret" in {tool["name"] for tool in client.request("tools/list")["tools"]}
-            assert client.tool("secret") == "the cake is real"
-
-    def test_a_change_of_a_resource_is_announced_to_its_subscriber_only(
+    def test_what_changes_is_announced_to_the_client_of_that_child_only(
         self, client: DrivenClient, connect: Connect
     ) -> None:
-        with connect() as subscriber:
-            subscriber.request("resources/subscribe", uri=NOTE)
+        with connect() as other:
+            assert client.tool("process_id") != other.tool("process_id")
+            for each in (client, other):
+                each.request("resources/subscribe", uri=NOTE)
+
             for text in ("first", "second"):
-                subscriber.tool("write_note", text=text)
-                assert subscriber.next_notification("notifications/resources/updated")["uri"] == NOTE
-                [note] = subscriber.request("resources/read", uri=NOTE)["contents"]
+                other.tool("write_note", text=text)
+                assert other.next_notification("notifications/resources/updated")["uri"] == NOTE
+                [note] = other.request("resources/read", uri=NOTE)["contents"]
                 assert note["text"] == text
+
+            other.tool("reveal")
+            other.next_notification("notifications/tools/list_changed")
+            assert "secret" in {tool["name"] for tool in other.request("tools/list")["tools"]}
+            assert other.tool("secret") == "the cake is real"
+
+        assert "secret" not in {tool["name"] for tool in client.request("tools/list")["tools"]}
         assert client.notifications["notifications/resources/updated"].empty()
+        assert client.notifications["notifications/tools/list_changed"].empty()
 
     def test_prompts_and_completions_cross(self, client: DrivenClient) -> None:
         [message] = client.request("prompts/get", name="greet", arguments={"name": "Ada"})["messages"]

@@ -28,22 +28,18 @@ class HTTPWithSSE:
     def __init__(self, config: Config, directory: Directory) -> None:
         self._config = config
         self._directory = directory
-        # A session of the other transport is none of this one.
-        self._sessions: dict[str, Session] = {}
 
     async def listen(self, exchange: Exchange) -> None:
         """Serve the GET: open a session, and carry everything that its server says."""
         if exchange.method != "GET":
             raise MethodNotAllowed(f"{exchange.method} is not served here", headers=((b"allow", b"GET"),))
         session = await self._directory.open(single_stream=True)
-        self._sessions[session.id] = session
         try:
             prefix = exchange.scope["root_path"]
             location = f"{prefix}{self._config.endpoints.message_endpoint}?session_id={session.id}"
             with session.attach(session.log.standalone) as cursor:
                 await exchange.carry(cursor, with_ids=False, first=encode_endpoint_event(location))
         finally:
-            del self._sessions[session.id]
             session.close(Unavailable("the client has closed its event stream"))
 
     async def post(self, exchange: Exchange) -> None:
@@ -67,7 +63,4 @@ class HTTPWithSSE:
         values = exchange.query.get("session_id") or exchange.query.get("sessionId")
         if not values:
             raise SessionRequired("session_id is missing: POST to the address that the endpoint event has given")
-        session = self._sessions.get(values[0])
-        if session is None:
-            return self._directory.find("")
-        return session
+        return self._directory.find(values[0], single_stream=True)

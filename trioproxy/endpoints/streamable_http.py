@@ -14,11 +14,14 @@ Not here: 2026-07-28.  Its requests are refused in a way that makes a client fal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
+
+import trio
 
 from ..config import Config
 from ..directory import Directory
-from ..exchange import Exchange, priming
+from ..exchange import ClientLeft, Exchange, priming
 from ..protocol.errors import (
     EventNotFound,
     InvalidRequest,
@@ -26,6 +29,7 @@ from ..protocol.errors import (
     SessionRequired,
     TrioproxyError,
     Unavailable,
+    UnsupportedRevision,
 )
 from ..protocol.headers import EVENT_STREAM, JSON, check_accept, check_content_type, check_revision
 from ..protocol.messages import Message, Request, Response, parse_body
@@ -39,6 +43,8 @@ Measured: the child's part of a small call takes well under a millisecond, that 
 stream costs a tenth more than a body.  So nearly every call that does no work of its own falls on the cheap side, and
 nobody waits noticeably longer for the sign that a call is running."""
 _MAX_BATCH: Final = 1000
+_OPENING: Final = b": open\n\n"
+"""What a stream begins with where there is no priming event: a comment, which no client minds."""
 
 
 class StreamableHTTP:
@@ -67,23 +73,22 @@ class StreamableHTTP:
         check_accept(exchange.header(b"accept"), *((JSON,) if self._json_only else (JSON, EVENT_STREAM)))
         check_content_type(exchange.header(b"content-type"))
         body = parse_body(await exchange.read_body(self._config.limits.max_body_size))
+        is_batch = isinstance(body, list)
         messages = body if isinstance(body, list) else [body]
         first = messages[0]
         try:
             if self._config.stateless:
-                check_revision(exchange.header(b"mcp-protocol-version"))
-                await self._answer_without_session(exchange, messages)
-            elif type(first) is Request and first.method == "initialize" and len(messages) == 1:
+                await self._answer_without_session(exchange, messages, is_batch=is_batch)
+            elif type(first) is Request and first.method == "initialize" and not is_batch:
                 await self._initialize(exchange, first)
             else:
-                await self._pass_on(exchange, messages, is_batch=isinstance(body, list))
+                await self._pass_on(exchange, messages, is_batch=is_batch)
         except TrioproxyError as error:
             # "Error responses … MUST include the same ID as the request" (Basic §Responses), as far as there is one.
-            await exchange.refuse(error, first.id if type(first) is Request and len(messages) == 1 else None)
+            await exchange.refuse(error, first.id if type(first) is Request and not is_batch else None)
 
     async def _initialize(self, exchange: Exchange, request: Request) -> None:
-        if request.has_modern_claim:
-            raise InvalidRequest("initialize belongs to the revisions with a handshake, and has no _meta of 2026-07-28")
+        _refuse_modern([request])
         session_id = exchange.header(b"mcp-session-id")
         # Who has a session can't open another within it.  An id that is no longer known is left over from one that has
         # ended, by a client that does what the 404 told it.
@@ -137,26 +142,44 @@ class StreamableHTTP:
         is_batch: bool = False,
     ) -> None:
         """Answer with what the stream carries: as one body where that will do, else as a stream."""
-        if self._json_only:
-            answers: list[bytes] = []
-            while not cursor.is_at_end:
-                answers += (await cursor.read())[1]
-            body = b"[%b]" % b",".join(answers) if is_batch else answers[0]
-            session.log.forget(cursor.stream)
-            await exchange.respond_json(200, body, () if session.is_refused else headers)
-            return
+        body: bytes | None = None
         answered = await cursor.wait_answer(ANSWER_AT_ONCE)
-        if session.is_refused:
+        if self._json_only:
+            answers = await self._collect(exchange, cursor)
+            body = b"[%b]" % b",".join(answers) if is_batch else answers[0]
+        elif answered and not is_batch:
+            _, (body,) = await cursor.read()
+        if session.is_refused or session.has_ended:
             # There is no session whose id could be told.
             headers = ()
-        if answered and not is_batch:
-            _, (answer,) = await cursor.read()
+        if body is not None:
             session.log.forget(cursor.stream)
-            await exchange.respond_json(200, answer, headers)
+            await exchange.respond_json(200, body, headers)
             return
-        keeps = session.log.keeps_sent
-        first = priming(cursor) if keeps and has_priming_events(session.revision) else b""
+        # Without sessions nothing can be resumed, and an id would promise that it can.
+        keeps = session.log.keeps_sent and not self._config.stateless
+        # Without an opening the client would see no response at all until the server says something.
+        first = b"" if cursor.has_answer else _OPENING
+        if keeps and has_priming_events(session.revision):
+            first = priming(cursor)
         await exchange.carry(cursor, with_ids=keeps, first=first, headers=headers)
+
+    async def _collect(self, exchange: Exchange, cursor: Cursor) -> list[bytes]:
+        """Return all the answers that the stream will carry."""
+        answers: list[bytes] = []
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                await exchange.wait_disconnect()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            while not cursor.is_at_end:
+                answers += (await cursor.read())[1]
+            nursery.cancel_scope.cancel()
+        if not cursor.is_at_end:
+            raise ClientLeft
+        return answers
 
     # GET and DELETE
 
@@ -171,8 +194,10 @@ class StreamableHTTP:
             if not keeps:
                 raise EventNotFound("streams can't be resumed here: the event store is off")
             stream, position = session.log.find(last_event_id.decode("latin-1"))
+            if self._json_only and stream is not session.log.standalone:
+                raise EventNotFound("the answers to requests are no streams here, and can't be resumed")
         with session.attach(stream, position) as cursor:
-            first = priming(cursor) if keeps and has_priming_events(session.revision) else b": open\n\n"
+            first = priming(cursor) if keeps and has_priming_events(session.revision) else _OPENING
             await exchange.carry(cursor, with_ids=keeps, first=first)
 
     async def _delete(self, exchange: Exchange) -> None:
@@ -185,15 +210,20 @@ class StreamableHTTP:
         session_id = exchange.header(b"mcp-session-id")
         if session_id is not None:
             return self._directory.find(session_id.decode("latin-1"))
-        claims = [m for m in messages or () if type(m) is Request and m.has_modern_claim]
-        if claims:
-            raise SessionRequired("this server speaks the revisions with a handshake: begin with initialize")
+        _refuse_modern(messages or ())
         raise SessionRequired("Mcp-Session-Id is missing: begin with initialize, and send the id that it returns")
 
     # Without sessions
 
-    async def _answer_without_session(self, exchange: Exchange, messages: list[Message]) -> None:
+    async def _answer_without_session(self, exchange: Exchange, messages: list[Message], *, is_batch: bool) -> None:
         """Serve one POST with a child of its own, which is gone when the response is."""
+        header = exchange.header(b"mcp-protocol-version")
+        check_revision(header)
+        _refuse_modern(messages)
+        # "the server SHOULD assume protocol version 2025-03-26" (Transports §Protocol Version Header).
+        revision = BATCH_REVISION if header is None else header.decode()
+        if is_batch:
+            self._check_batch(messages, revision)
         if not any(type(message) is Request for message in messages):
             # There is no server that it could be meant for.
             await exchange.respond(202)
@@ -201,11 +231,20 @@ class StreamableHTTP:
         session = await self._directory.open(mixes=not self._json_only, declines=True)
         try:
             if not (type(messages[0]) is Request and messages[0].method == "initialize"):
-                revision = exchange.header(b"mcp-protocol-version")
-                await session.shake_hands(revision.decode() if revision else BATCH_REVISION)
+                await session.shake_hands(revision)
             stream = await session.submit(messages)
             assert stream is not None
             with session.attach(stream) as cursor:
-                await self._answer(exchange, session, cursor, is_batch=len(messages) > 1)
+                await self._answer(exchange, session, cursor, is_batch=is_batch)
         finally:
             session.close(Unavailable("the request is answered"))
+
+
+def _refuse_modern(messages: Sequence[Message]) -> None:
+    """Refuse what belongs to 2026-07-28, so that its client falls back to the handshake.
+
+    2026-07-28, Versioning §Backward Compatibility: a client "inspect[s] the body of a 400 Bad Request"; a "recognized
+    modern JSON-RPC error … identifies a modern server", "anything else identifies a legacy server".
+    """
+    if any(type(message) is Request and message.has_modern_claim for message in messages):
+        raise UnsupportedRevision("this server speaks the revisions with a handshake: begin with initialize")

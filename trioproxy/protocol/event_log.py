@@ -33,7 +33,7 @@ class Stream:
       number: the stream's own, 0 for the standalone stream.
       id_prefix: what the ids of its events begin with.
       end: the number that the next message will get.
-      sent: the number of the first message that no connection has taken yet.
+      sent: the number of the first message that no connection has taken yet, or that its client has asked for again.
       is_finished: nothing more will be appended.
       is_attached: a connection is reading.
     """
@@ -72,7 +72,7 @@ class Stream:
         """Add the next message, and evict older ones where the log has grown too large."""
         self._messages.append(message)
         self.end += 1
-        self._log.grow(len(message))
+        self._log.grow(self, len(message))
 
     def read(self, position: int) -> list[bytes]:
         """Return every message from number `position` on, and count them as sent."""
@@ -82,6 +82,11 @@ class Stream:
         if not self._log.keeps_sent:
             self.drop(self.end - self.start)
         return messages
+
+    def attach(self, position: int) -> None:
+        """Note that a connection is going to read from `position` on; until it has, nothing from there is evicted."""
+        self.is_attached = True
+        self.sent = min(self.sent, position)
 
     def drop(self, count: int) -> None:
         """Forget the `count` oldest messages."""
@@ -156,24 +161,27 @@ class EventLog:
     @property
     def is_full(self) -> bool:
         """Whether messages that some connection is about to send fill the log by themselves."""
-        return self.bytes > self._max_bytes and any(s.sent < s.end for s in self._attached())
+        is_over = self.bytes > self._max_bytes or self.events > self._max_events
+        return is_over and any(s.sent < s.end for s in self._attached())
 
-    def grow(self, size: int) -> None:
-        """Account for one more event, and evict where it is one too many."""
+    def grow(self, stream: Stream, size: int) -> None:
+        """Account for one more event, the newest of `stream`, and evict where it is one too many."""
         self.events += 1
         self.bytes += size
         if self.events > self._max_events or self.bytes > self._max_bytes:
-            self._evict()
+            self._evict(stream)
 
-    def _evict(self) -> None:
+    def _evict(self, newest: Stream) -> None:
         """Make room for an eighth of what may be kept: to look for the oldest event at each new one would be slow."""
         most_events, most_bytes = self._max_events * 7 / 8, self._max_bytes * 7 / 8
         for stream in list(self._by_age()):
-            while stream.evictable and self.events > 1 and (self.events > most_events or self.bytes > most_bytes):
-                # The newest event of all stays, however large it is.
-                count = 1
-                if self.events > most_events:
-                    count = max(1, min(stream.evictable, int(self.events - most_events), self.events - 1))
+            # The newest event of all stays, however large it is.
+            end = stream.end - (stream is newest)
+            while self.events > most_events or self.bytes > most_bytes:
+                evictable = min(stream.evictable, end - stream.start)
+                if evictable <= 0:
+                    break
+                count = max(1, min(evictable, int(self.events - most_events))) if self.events > most_events else 1
                 stream.drop(count)
                 self.evicted += count
             if stream.is_finished and stream.start == stream.end:

@@ -96,10 +96,22 @@ def parse_body(body: bytes) -> Message | list[Message]:
       ParseError: not JSON.
       InvalidRequest: JSON, but neither a message nor an array of at least one.
     """
-    if b"\n" in body or b"\r" in body:
-        body = body.replace(b"\n", b" ").replace(b"\r", b" ")
-    body = body.strip()
-    return _split_batch(body) if body.startswith(b"[") else parse_line(body)
+    body = body.strip(b" \t\r\n")
+    if body.startswith(b"["):
+        return [_on_one_line(message) for message in _split_batch(body)]
+    return _on_one_line(parse_line(body))
+
+
+def parse_result(response: Response) -> Any:
+    """Return the value of a response's `result`, None where there is none.
+
+    Raises:
+      ParseError: not JSON; a long response is recognised by its ends, and nobody has looked at the rest.
+    """
+    text = _decode(response.raw)
+    value, end = _scan(text, _skip_space(text, 0))
+    _expect_end(text, end)
+    return value.get("result")
 
 
 def recognise(line: bytes) -> Message:
@@ -127,7 +139,7 @@ def find_request_answered(line: OversizedLine) -> RequestId | None:
 _LONG: Final = 16 * 1024
 """From here on looking at both ends is cheaper than parsing: at this size parsing takes some 15 µs."""
 
-_ID: Final = rb'(-?\d{1,18}|"[^"\\\x00-\x1f\x80-\xff]*")'
+_ID: Final = rb'(-?(?:0|[1-9]\d{0,17})|"[^"\\\x00-\x1f\x80-\xff]*")'
 # Python SDK: {"jsonrpc":"2.0","id":1,"result":{…}}.  What follows the id tells a response from a request.
 _RESPONSE_HEAD: Final = re.compile(
     rb'\s*\{\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*' + _ID + rb'\s*,\s*"(result|error)"\s*:'
@@ -176,6 +188,14 @@ def _message(raw: bytes, value: Any) -> Message:
     raise InvalidRequest('a message has a "method", a "result" or an "error"; this has none of them')
 
 
+def _on_one_line(message: Message) -> Message:
+    raw = message.raw
+    if b"\n" not in raw and b"\r" not in raw:
+        return message
+    # Only now: a newline inside a string is an error, and must not be mended before it is found.
+    return message._replace(raw=raw.replace(b"\n", b" ").replace(b"\r", b" "))
+
+
 def _split_batch(body: bytes) -> list[Message]:
     text = _decode(body)
     messages: list[Message] = []
@@ -200,12 +220,20 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ParseError(f"not JSON: {name} is no JSON number")
 
 
+def _integer(text: str) -> int | float:
+    """Return the value of an integer.  One of more than 4300 digits is legal JSON, but `int` refuses it."""
+    try:
+        return int(text)
+    except ValueError:
+        # We have no use for its value.
+        return float(text)
+
+
 # `json.loads` spends as long on guessing the encoding and on white space as on a small message itself.
 _Scan: TypeAlias = Callable[[str, int], tuple[Any, int]]
 _scanner: Callable[[json.JSONDecoder], _Scan] = json.scanner.make_scanner  # type: ignore[assignment]
 _STRICT: Final[_Scan] = _scanner(json.JSONDecoder(parse_constant=_refuse_constant))
-# An integer of more than 4300 digits is legal JSON, but `int` refuses it.  We have no use for its value.
-_ANY_INTEGER: Final[_Scan] = _scanner(json.JSONDecoder(parse_constant=_refuse_constant, parse_int=float))
+_ANY_INTEGER: Final[_Scan] = _scanner(json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer))
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 
 
@@ -216,9 +244,9 @@ def _decode(data: bytes) -> str:
         raise ParseError(f"not JSON: byte {error.start} is not UTF-8") from None
 
 
-def _scan(text: str, at: int) -> tuple[Any, int]:
+def _scan(text: str, at: int, scan: _Scan = _STRICT) -> tuple[Any, int]:
     try:
-        return _STRICT(text, at)
+        return scan(text, at)
     except json.JSONDecodeError as error:
         raise ParseError(f"not JSON: {error.msg} at character {error.pos}") from None
     except StopIteration as error:
@@ -226,7 +254,7 @@ def _scan(text: str, at: int) -> tuple[Any, int]:
     except RecursionError:
         raise ParseError("JSON nested too deeply") from None
     except ValueError:
-        return _ANY_INTEGER(text, at)
+        return _scan(text, at, _ANY_INTEGER)
 
 
 def _skip_space(text: str, at: int) -> int:
@@ -257,5 +285,7 @@ def _kind(value: Any) -> str:
 
 
 def _shorten(value: Any) -> str:
-    text = "none" if value is None else json.dumps(value)
+    if value is None or isinstance(value, dict | list):
+        return "none" if value is None else _kind(value)
+    text = json.dumps(value)
     return text if len(text) <= 40 else text[:40] + "…"

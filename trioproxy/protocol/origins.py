@@ -9,13 +9,17 @@ Names are compared without their ports: any port of a machine that is allowed is
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Final
-from urllib.parse import urlsplit
 
 from .errors import HostRefused, OriginRefused
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+# Stricter than `urlsplit`, which finds ::1 in "[::1]evil.example" and localhost in "local\thost".
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^][:/?#@\\\s]+))(?::([0-9]{0,5}))?", re.IGNORECASE)
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(.*)", re.IGNORECASE)
 
 
 class OriginPolicy:
@@ -26,7 +30,9 @@ class OriginPolicy:
     """
 
     def __init__(self, names: Collection[str] = ()) -> None:
-        self._names = LOOPBACK_NAMES | {normalised for name in names if (normalised := host_name(name))}
+        # An address of IPv6 is bare on the command line, and in brackets in a header.
+        headers = (f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name for name in names)
+        self._names = LOOPBACK_NAMES | {normalised for name in headers if (normalised := host_name(name))}
         # Clients send the same few values again and again, and taking one apart costs more than the rest of the check.
         self._known_good: set[tuple[bytes | None, bytes | None]] = set()
 
@@ -49,23 +55,16 @@ class OriginPolicy:
 
 def host_name(host: str) -> str:
     """Return the name in a Host header (`name`, `name:port`, `[v6]:port`), in lower case; "" for nonsense."""
-    return _name("//" + host)
+    match = _HOST.fullmatch(host)
+    if match is None or int(match[3] or 0) > 65535:
+        return ""
+    return (match[1] or match[2]).lower().rstrip(".")
 
 
 def origin_name(origin: str) -> str:
     """Return the host name of an Origin (`scheme://host[:port]`), in lower case; "" for `null` and nonsense."""
-    return _name(origin) if "://" in origin else ""
-
-
-def _name(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  a port that is no number raises here
-    except ValueError:
-        return ""
-    if parts.username is not None or parts.path or parts.query or parts.fragment:
-        return ""
-    return (parts.hostname or "").rstrip(".")
+    match = _ORIGIN.fullmatch(origin)
+    return host_name(match[1]) if match else ""
 
 
 def _shown(value: bytes) -> str:

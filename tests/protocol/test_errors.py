@@ -1,0 +1,104 @@
+"""Every error has one HTTP status and one JSON-RPC code, and tells its evidence and nothing else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from trioproxy.protocol import errors
+from trioproxy.protocol.errors import (
+    ChildError,
+    ChildExited,
+    ProtocolError,
+    TrioproxyError,
+    Unavailable,
+    error_response,
+    status_and_code,
+)
+
+EVERY_ERROR = sorted(
+    (kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TrioproxyError)),
+    key=lambda kind: kind.__name__,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code"),
+    [
+        (errors.ParseError, 400, -32700),
+        (errors.InvalidRequest, 400, -32600),
+        (errors.UnsupportedRevision, 400, -32000),
+        (errors.SessionRequired, 400, -32000),
+        (errors.SessionNotFound, 404, -32001),
+        (errors.EventNotFound, 400, -32000),
+        (errors.PathNotFound, 404, -32000),
+        (errors.MethodNotAllowed, 405, -32000),
+        (errors.NotAcceptable, 406, -32000),
+        (errors.UnsupportedMediaType, 415, -32000),
+        (errors.BodyTooLarge, 413, -32000),
+        (errors.BodyTooSlow, 408, -32000),
+        (errors.HostRefused, 403, -32000),
+        (errors.OriginRefused, 403, -32000),
+        (errors.TooManySessions, 503, -32000),
+        (errors.ShuttingDown, 503, -32000),
+        (errors.CommandFailed, 502, -32603),
+        (errors.ChildExited, 200, -32603),
+        (errors.LineTooLong, 200, -32603),
+        (errors.RequestTimedOut, 200, -32001),
+        (errors.ListenError, 500, -32603),
+    ],
+)
+def test_an_error_has_the_status_and_the_code_that_clients_know(kind: type[TrioproxyError], status: int, code: int) -> None:
+    """Transports §Session Management: 400 without a session id, 404 for an ended session; §Security Warning: 403."""
+    assert status_and_code(kind("so it is")) == (status, code)
+
+
+@pytest.mark.parametrize("kind", EVERY_ERROR)
+def test_an_error_says_whose_mistake_it_is(kind: type[TrioproxyError]) -> None:
+    status, _ = status_and_code(kind("so it is"))
+    if issubclass(kind, ProtocolError):
+        assert 400 <= status < 500
+    elif issubclass(kind, Unavailable):
+        assert status == 503
+    elif issubclass(kind, ChildError):
+        # A call that failed is still an answer, and goes where answers go.
+        assert status in (200, 502)
+    else:
+        assert status == 500
+
+
+@pytest.mark.parametrize("kind", EVERY_ERROR)
+def test_an_error_is_explained_and_drawn_in_the_tree(kind: type[TrioproxyError]) -> None:
+    assert kind.__doc__
+    assert kind.__name__ in (errors.__doc__ or "")
+
+
+def test_an_error_without_a_row_of_its_own_is_like_its_ancestor() -> None:
+    class NewTrouble(ChildExited):
+        """A subclass of somebody else's."""
+
+    assert status_and_code(NewTrouble("so it is")) == status_and_code(ChildExited("so it is"))
+
+
+@pytest.mark.parametrize("request_id", [None, 0, 7, -1, 10**40, "", "seven", "\ud800", 'a"b\\c'])
+def test_an_error_response_has_the_id_of_its_request(request_id: str | int | None) -> None:
+    """JSON-RPC 2.0 §5: "If there was an error in detecting the id in the Request object … it MUST be Null"."""
+    response = json.loads(error_response(errors.InvalidRequest("so it is"), request_id))
+    assert response == {"jsonrpc": "2.0", "id": request_id, "error": {"code": -32600, "message": "so it is"}}
+
+
+def test_an_error_response_fits_on_a_line_whatever_the_error_says() -> None:
+    line = error_response(ChildExited("first\nsecond\r\n\u2028", data={"stderr": ["a\nb", "\ud800"]}), 1)
+    assert b"\n" not in line
+    assert b"\r" not in line
+    assert line.isascii()
+
+
+def test_an_error_response_carries_the_evidence_as_data() -> None:
+    error = ChildExited("the server was killed by SIGKILL", data={"signal": "SIGKILL", "stderr": ["bye"], "restarts": 0})
+    assert json.loads(error_response(error, 3))["error"] == {
+        "code": -32603,
+        "message": "the server was killed by SIGKILL",
+        "data": {"signal": "SIGKILL", "stderr": ["bye"], "restarts": 0},
+    }

@@ -1,0 +1,303 @@
+"""What a stream has carried can be read again from any event on, within bounds, and nothing of another stream with it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trioproxy.protocol.errors import EventNotFound
+from trioproxy.protocol.event_log import EventLog, Stream
+
+
+def open_log(max_events: int | None = 1000, max_bytes: int | None = 1000_000, *, keeps_sent: bool = True) -> EventLog:
+    return EventLog(b"tag", max_events=max_events, max_bytes=max_bytes, keeps_sent=keeps_sent)
+
+
+def fill(stream: Stream, count: int, size: int = 1) -> list[bytes]:
+    messages = [b"%d:%d" % (stream.number, stream.end + n) + b"." * size for n in range(count)]
+    for message in messages:
+        stream.append(message)
+    return messages
+
+
+def event_id(stream: Stream, number: int) -> str:
+    return f"{stream.id_prefix.decode()}{number}"
+
+
+def test_what_is_appended_is_read_in_its_order_and_from_any_place() -> None:
+    stream = open_log().open_stream()
+    messages = fill(stream, 5)
+    assert stream.end == 6
+    assert stream.read(1) == messages
+    assert stream.read(4) == messages[3:]
+    assert stream.read(6) == []
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_an_event_id_leads_to_what_came_after_it(after: int) -> None:
+    """Transports §Resumability: the server "MAY use this header to replay messages that would have been sent after"."""
+    log = open_log()
+    stream = log.open_stream()
+    messages = fill(stream, 5)
+    assert log.find(event_id(stream, after)) == (stream, after + 1)
+    assert stream.read(after + 1) == messages[after:]
+
+
+def test_the_id_of_an_event_names_session_stream_and_number() -> None:
+    log = open_log()
+    assert log.standalone.id_prefix == b"tag-0-"
+    assert [log.open_stream().id_prefix for _ in range(2)] == [b"tag-1-", b"tag-2-"]
+
+
+def test_nothing_of_another_stream_is_ever_replayed() -> None:
+    """Transports §Resumability: "MUST NOT replay messages that would have been delivered on a different stream"."""
+    log = open_log()
+    streams = [log.standalone, log.open_stream(), log.open_stream()]
+    messages = [fill(stream, 3) for stream in streams]
+    for stream, own in zip(streams, messages, strict=True):
+        found, position = log.find(event_id(stream, 1))
+        assert found is stream
+        assert found.read(position) == own[1:]
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        "",
+        "tag",
+        "tag-",
+        "tag-0",
+        "tag-0-",
+        "tag--0",
+        "other-0-0",
+        "TAG-0-0",
+        "tag-1-6",
+        "tag-2-0",
+        "tag-99-0",
+        "tag-1-1-1",
+        "tag-1--1",
+        "tag-1-+1",
+        "tag-1- 1",
+        "tag-1-1_0",
+        "tag-1-\u0661",
+        "tag-\u00b2-0",
+        "tag-00-0",
+        "tag-1-" + "9" * 5000,
+        "tag-" + "9" * 5000 + "-1",
+        "\xff-0-0",
+    ],
+)
+def test_an_id_that_was_never_given_out_is_unknown(unknown: str) -> None:
+    log = open_log()
+    fill(log.open_stream(), 5)
+    with pytest.raises(EventNotFound) as raised:
+        log.find(unknown)
+    assert len(str(raised.value)) < 250
+
+
+def test_an_id_of_another_session_is_unknown() -> None:
+    """Event ids are unique within a session; what one session has said is none of another's business."""
+    logs = [EventLog(tag, max_events=10, max_bytes=1000) for tag in (b"one", b"two")]
+    for log in logs:
+        fill(log.standalone, 2)
+    with pytest.raises(EventNotFound, match="not an event id of this session"):
+        logs[0].find(event_id(logs[1].standalone, 1))
+
+
+def test_a_stream_that_was_answered_in_another_way_is_forgotten() -> None:
+    log = open_log()
+    stream = log.open_stream()
+    fill(stream, 3)
+    log.forget(stream)
+    assert (log.events, log.bytes) == (0, 0)
+    with pytest.raises(EventNotFound):
+        log.find(event_id(stream, 1))
+
+
+# Bounds
+
+
+def test_the_oldest_events_go_when_there_are_too_many() -> None:
+    log = open_log(max_events=8)
+    stream = log.open_stream()
+    messages = fill(stream, 9)
+    assert log.events <= 8
+    assert log.evicted == 9 - log.events
+    assert stream.read(stream.start) == messages[-log.events :]
+    assert log.find(event_id(stream, stream.start - 1)) == (stream, stream.start)
+    with pytest.raises(EventNotFound, match=r"1 events after .* are no longer kept"):
+        log.find(event_id(stream, stream.start - 2))
+
+
+def test_the_oldest_events_go_when_they_are_too_large() -> None:
+    log = open_log(max_bytes=1000)
+    stream = log.open_stream()
+    messages = fill(stream, 50, size=100)
+    assert log.bytes <= 1000
+    assert log.events > 5
+    assert stream.read(1) == messages[-log.events :]
+
+
+def test_the_oldest_stream_goes_first_and_the_standalone_stream_last() -> None:
+    log = open_log(max_events=16)
+    fill(log.standalone, 4)
+    older, newer = log.open_stream(), log.open_stream()
+    fill(older, 6)
+    fill(newer, 7)
+    assert (older.start, newer.start, log.standalone.start) == (4, 1, 1)
+    fill(newer, 9)
+    assert log.standalone.start == 1
+    assert older.start == older.end
+
+
+def test_the_newest_event_of_all_stays_however_large_it_is() -> None:
+    log = open_log(max_bytes=1000)
+    older, newer = log.open_stream(), log.open_stream()
+    fill(newer, 3)
+    (large,) = fill(older, 1, size=100_000)
+    assert (log.events, older.read(1)) == (1, [large])
+    fill(newer, 1)
+    assert older.start == older.end
+
+
+@pytest.mark.parametrize("limits", [(1, None), (None, 1), (1, 1)])
+def test_the_smallest_log_holds_one_event(limits: tuple[int | None, int | None]) -> None:
+    log = open_log(*limits)
+    stream = log.open_stream()
+    for _ in range(3):
+        (message,) = fill(stream, 1)
+        assert stream.read(stream.start) == [message]
+
+
+def test_a_finished_stream_whose_events_are_gone_is_forgotten() -> None:
+    log = open_log(max_events=4)
+    streams = [log.open_stream() for _ in range(100)]
+    for stream in streams:
+        stream.is_finished = True
+        fill(stream, 1)
+    assert sum(stream.start < stream.end for stream in streams) <= 4
+    with pytest.raises(EventNotFound, match="finished and gone"):
+        log.find(event_id(streams[0], 0))
+    assert log.find(event_id(streams[-1], 0)) == (streams[-1], 1)
+
+
+def test_a_log_without_limits_keeps_everything() -> None:
+    log = open_log(None, None)
+    messages = fill(log.standalone, 5000)
+    assert log.standalone.read(1) == messages
+    assert not log.is_full
+
+
+def test_what_a_connection_is_about_to_send_is_not_evicted_but_fills_the_log() -> None:
+    log = open_log(max_bytes=1000)
+    stream, other = log.open_stream(), log.open_stream()
+    fill(other, 3)
+    stream.attach(1)
+    messages = fill(stream, 50, size=100)
+    assert log.is_full
+    assert other.start == other.end
+    assert stream.read(1) == messages
+    assert not log.is_full
+    fill(other, 1)
+    assert log.bytes <= 1000
+
+
+def test_a_log_is_full_by_the_number_of_events_too() -> None:
+    log = open_log(max_events=10, max_bytes=None)
+    log.standalone.attach(1)
+    fill(log.standalone, 10)
+    assert not log.is_full
+    fill(log.standalone, 1)
+    assert log.is_full
+    log.standalone.read(1)
+    assert not log.is_full
+
+
+def test_what_nobody_reads_is_evicted_and_never_fills_the_log() -> None:
+    log = open_log(max_bytes=1000)
+    fill(log.open_stream(), 50, size=100)
+    fill(log.standalone, 50, size=100)
+    assert not log.is_full
+    assert log.bytes <= 1000
+
+
+def test_a_connection_that_leaves_makes_room() -> None:
+    log = open_log(max_bytes=1000)
+    stream = log.open_stream()
+    stream.attach(1)
+    fill(stream, 50, size=100)
+    stream.is_attached = False
+    assert not log.is_full
+    fill(log.standalone, 1)
+    assert log.bytes <= 1000
+
+
+def test_what_a_client_has_asked_for_again_is_not_evicted_before_it_is_read() -> None:
+    log = open_log(max_events=8)
+    stream = log.open_stream()
+    messages = fill(stream, 6)
+    stream.read(1)
+    stream.attach(3)
+    fill(log.standalone, 100)
+    assert stream.read(3) == messages[2:]
+
+
+# Without replay
+
+
+def test_without_replay_what_was_sent_is_gone() -> None:
+    log = open_log(keeps_sent=False)
+    messages = fill(log.standalone, 3)
+    assert log.standalone.read(1) == messages
+    assert (log.events, log.bytes) == (0, 0)
+    assert log.standalone.read(1) == []
+    assert fill(log.standalone, 1) == log.standalone.read(4)
+
+
+def test_without_replay_what_nobody_has_read_waits_within_bounds() -> None:
+    log = open_log(max_events=8, keeps_sent=False)
+    messages = fill(log.standalone, 20)
+    assert log.standalone.read(log.standalone.sent) == messages[-8:]
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["append", "append", "append", "read", "attach", "detach"]),
+            st.integers(0, 2),
+            st.integers(0, 60),
+        ),
+        max_size=60,
+    ),
+    max_events=st.one_of(st.none(), st.integers(1, 20)),
+    max_bytes=st.one_of(st.none(), st.integers(1, 300)),
+    keeps_sent=st.booleans(),
+)
+def test_whatever_happens_a_reader_misses_nothing_and_the_bounds_hold(
+    steps: list[tuple[str, int, int]], max_events: int | None, max_bytes: int | None, keeps_sent: bool
+) -> None:
+    log = open_log(max_events, max_bytes, keeps_sent=keeps_sent)
+    streams = [log.standalone, log.open_stream(), log.open_stream()]
+    written: list[list[bytes]] = [[], [], []]
+    positions = [1, 1, 1]
+    for action, which, size in steps:
+        stream, all_of_it = streams[which], written[which]
+        if action == "append":
+            all_of_it += fill(stream, 1, size)
+        elif action == "attach" and not stream.is_attached:
+            positions[which] = max(stream.start, stream.end - size)
+            stream.attach(positions[which])
+        elif action == "read" and stream.is_attached:
+            assert stream.read(positions[which]) == all_of_it[positions[which] - 1 :]
+            positions[which] = stream.end
+        elif action == "detach":
+            stream.is_attached = False
+
+        kept = [b"".join(w[s.start - 1 :]) for s, w in zip(streams, written, strict=True)]
+        assert log.bytes == sum(map(len, kept))
+        assert log.events == sum(s.end - s.start for s in streams)
+        if not any(s.is_attached for s in streams) and action == "append":
+            assert max_events is None or log.events <= max_events
+            assert max_bytes is None or log.bytes <= max_bytes or log.events == 1

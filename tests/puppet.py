@@ -1,0 +1,97 @@
+"""A stdio server on strings: it does what the messages that reach it say, so that a test decides what happens when.
+
+    notifications/say {"lines": […]}     writes each line as it stands
+    initialize                           is answered, unless the revision asked for is "refuse me", "keep me waiting" or
+                                         "die of me"
+    repeat                               is answered with the line itself
+    heard                                is answered with all the lines that have come, and the process id
+    blob {"size": n}                     is answered with a text of n bytes
+    die {"status": n} or {"signal": n}   ends the process
+    wait                                 and everything else is not answered
+
+Nothing here waits for a time, and neither need the tests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from .proxies import python
+
+PUPPET = python(
+    r"""
+import json, os, sys
+heard = []
+def say(line):
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+def answer(message, result):
+    say(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}).encode())
+def initialize(message):
+    revision = message["params"]["protocolVersion"]
+    if revision == "refuse me":
+        say(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32602, "message": "no"}}).encode())
+    elif revision == "die of me":
+        sys.exit("I could not bear it")
+    elif revision != "keep me waiting":
+        info = {"name": "puppet", "version": "1"}
+        answer(message, {"protocolVersion": revision, "capabilities": {}, "serverInfo": info})
+def die(params):
+    print("these are my last words", file=sys.stderr)
+    if "signal" in params:
+        os.kill(os.getpid(), params["signal"])
+    os._exit(params["status"])
+for line in sys.stdin.buffer:
+    heard.append(line.decode("latin-1").rstrip("\n"))
+    message = json.loads(line)
+    method, params = message.get("method"), message.get("params", {})
+    if method == "initialize":
+        initialize(message)
+    elif method == "notifications/say":
+        for text in params["lines"]:
+            say(text.encode("latin-1"))
+    elif method == "repeat":
+        answer(message, {"line": heard[-1]})
+    elif method == "heard":
+        answer(message, {"lines": heard, "pid": os.getpid()})
+    elif method == "blob":
+        answer(message, {"text": "x" * params["size"]})
+    elif method == "die":
+        die(params)
+"""
+)
+
+
+def request(method: str, request_id: int | str = 1, token: Any = None, **params: Any) -> dict[str, Any]:
+    """Return a request."""
+    if token is not None:
+        params["_meta"] = {"progressToken": token}
+    return {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
+
+
+def notification(method: str, **params: Any) -> dict[str, Any]:
+    """Return a notification."""
+    return {"jsonrpc": "2.0", "method": method, "params": params}
+
+
+def response(request_id: int | str, **result: Any) -> dict[str, Any]:
+    """Return a response."""
+    return {"jsonrpc": "2.0", "id": request_id, "result": result}
+
+
+def saying(*messages: Any) -> dict[str, Any]:
+    """Return the notification that makes the puppet say `messages`: values, or lines of bytes as they are to be."""
+    lines: Sequence[bytes] = [m if isinstance(m, bytes) else json.dumps(m).encode() for m in messages]
+    return notification("notifications/say", lines=[line.decode("latin-1") for line in lines])
+
+
+def progress(token: Any, number: int = 1) -> dict[str, Any]:
+    """Return a progress notification."""
+    return notification("notifications/progress", progressToken=token, progress=number)
+
+
+def log(text: str) -> dict[str, Any]:
+    """Return a log notification."""
+    return notification("notifications/message", level="info", data=text)

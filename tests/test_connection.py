@@ -1,0 +1,837 @@
+"""One connection, as a hostile network uses it.  Every server here also has to go on serving everybody else."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import h2.connection
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests import wire
+from tests.serving import (
+    OK,
+    answer,
+    ask,
+    echo,
+    is_json_rpc_error,
+    next_answer,
+    read_to_end,
+    reset_on_close,
+    serving,
+    wait_until,
+)
+from trioproxy import connection as module
+
+POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def greet(scope: Any, receive: Any, send: Any) -> None:
+    """Answer without a look at the body (ASGI)."""
+    await answer(send, 200, b"hello")
+
+
+class Streamer:
+    """An endless stream (ASGI), which remembers how it ended."""
+
+    def __init__(self, piece: bytes = b"x" * 65536) -> None:
+        self.piece = piece
+        self.error: OSError | None = None
+        self.ended = trio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": self.piece, "more_body": True})
+        except OSError as error:
+            self.error = error
+            raise
+        finally:
+            self.ended.set()
+
+
+class Waiter:
+    """Waits for the client to leave (ASGI), and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.waits = trio.Event()
+        self.left = trio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        self.waits.set()
+        while not self.heard or self.heard[-1] != "http.disconnect":
+            self.heard.append((await receive())["type"])
+        self.left.set()
+
+
+# What is known to kill others
+
+
+def http2(path: bytes = b"/", early: bool = False) -> bytes:
+    """Return what a client of HTTP/2 sends that assumes we speak it."""
+    connection = h2.connection.H2Connection()
+    connection.initiate_connection()
+    headers: list[tuple[bytes | str, bytes | str]]
+    headers = [(":method", "POST"), (":scheme", "http"), (":authority", "localhost"), (":path", path)]
+    connection.send_headers(1, headers)
+    if early:
+        connection.send_data(1, b"more")
+        connection.send_data(1, b"and more")
+    data: bytes = connection.data_to_send()
+    return data
+
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+KILLERS = {
+    "bytes after a WebSocket upgrade": UPGRADE + b"x",
+    "a frame after a WebSocket upgrade": UPGRADE + b"\x81\x85abcdefghi",
+    "HTTP/2 with data after the answer": http2(early=True),
+    "HTTP/2 with a path that is not ASCII": http2(path=b"/\xff\xfe"),
+    "a path that is not ASCII": b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "an illegal second chunk": POST + CHUNKED + b"1\r\na\r\nzz\r\nb\r\n",
+    "a chunk of a negative size": POST + CHUNKED + b"-1\r\na\r\n",
+    "a chunk size without end": POST + CHUNKED + b"0" * 200_000,
+    "a Content-Length of 400 digits": POST + b"Content-Length: " + b"9" * 400 + b"\r\n\r\n",
+    "NUL": b"\0" * 1000,
+    "a TLS hello": bytes.fromhex("16030100f8010000f40303"),
+}
+
+
+@pytest.mark.parametrize("app", [greet, echo])
+@pytest.mark.parametrize("killer", KILLERS.values(), ids=list(KILLERS))
+async def test_what_kills_other_servers_leaves_everybody_else_served(killer: bytes, app: Any) -> None:
+    async with serving(app) as listener:
+        for _ in range(10):
+            async with wire.connect(listener.url) as hostile:
+                await hostile.stream.send_all(killer)
+                with trio.move_on_after(0.02):
+                    await read_to_end(hostile.stream)
+            assert (await wire.request(listener.url + "/")).status == 200
+
+
+async def test_illegal_chunks_to_an_application_that_answers_first_harm_nobody() -> None:
+    """The race that ends hypercorn's server after some 35 such connections."""
+    async with serving(greet) as listener, wire.connect(listener.url) as witness:
+
+        async def attack() -> None:
+            async with wire.connect(listener.url) as hostile:
+                await hostile.stream.send_all(KILLERS["an illegal second chunk"])
+                await read_to_end(hostile.stream)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(attack)
+        assert (await ask(witness, OK)).status == 200
+
+
+class Fuzz:
+    """Seeded nonsense, some of it nearly right."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.kinds = [self.noise, self.chunked, self.pipeline, self.mangled]
+
+    def noise(self) -> bytes:
+        return self.random.randbytes(self.random.randrange(1, 2000))
+
+    def chunked(self) -> bytes:
+        body = b""
+        for _ in range(self.random.randrange(8)):
+            size = self.random.choice([0, 1, 2, 5, 100, 5000])
+            said = self.random.choice([b"%x" % size, b"%x;ext=1" % size, b"zz", b"", b"-1", b"f" * 30])
+            body += said + self.random.choice([b"\r\n", b"\n", b""]) + b"x" * size
+            body += self.random.choice([b"\r\n", b"\r\n", b"x"])
+        body += self.random.choice([b"0\r\n\r\n", b"0\r\nA: b\r\n\r\n", b""])
+        return POST + CHUNKED + body
+
+    def pipeline(self) -> bytes:
+        whole = [OK, UPGRADE, OK.replace(b"GET", b"HEAD"), b"\r\n", POST + b"Content-Length: 5\r\n\r\nhello"]
+        return b"".join(self.random.choices([*whole, self.noise(), self.chunked()], [9, 1, 3, 1, 9, 1, 1], k=20))
+
+    def mangled(self) -> bytes:
+        data = bytearray(self.pipeline())
+        for _ in range(self.random.randrange(1, 4)):
+            at = self.random.randrange(len(data))
+            data[at : at + self.random.randrange(3)] = self.random.randbytes(self.random.randrange(3))
+        return bytes(data)
+
+    def next(self) -> tuple[list[bytes], str]:
+        """Return pieces to send, and how to leave."""
+        data = self.random.choice(self.kinds)()
+        cuts = sorted(self.random.randrange(len(data) + 1) for _ in range(self.random.randrange(4)))
+        pieces = [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
+        return pieces, self.random.choice(["close", "reset", "half-close", "read"])
+
+
+async def misbehave(stream: trio.SocketStream, pieces: list[bytes], ending: str) -> None:
+    """Be one client of the fuzz."""
+    try:
+        for piece in pieces:
+            await stream.send_all(piece)
+        if ending == "half-close":
+            await stream.send_eof()
+        if ending in ("read", "half-close"):
+            with trio.move_on_after(0.05):
+                await read_to_end(stream)
+        if ending == "reset":
+            reset_on_close(stream)
+    except trio.BrokenResourceError:
+        pass
+
+
+async def mixed(scope: Any, receive: Any, send: Any) -> None:
+    """Answer early, late or in pieces (ASGI), as the method has it."""
+    if scope["method"] == "POST":
+        await echo(scope, receive, send)
+    elif scope["method"] == "GET":
+        await greet(scope, receive, send)
+    else:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await receive()
+        await send({"type": "http.response.body", "body": b"late"})
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_three_hundred_nonsensical_clients_are_survived(seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    fuzz = Fuzz(seed)
+    async with serving(mixed) as listener, wire.connect(listener.url) as witness:
+        limit = trio.CapacityLimiter(25)
+
+        async def misbehave_in_turn(pieces: list[bytes], ending: str) -> None:
+            async with limit, wire.connect(listener.url) as hostile:
+                assert isinstance(hostile.stream, trio.SocketStream)
+                await misbehave(hostile.stream, pieces, ending)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(misbehave_in_turn, *fuzz.next())
+        assert (await ask(witness, OK)).body == b"hello"
+        # Whoever is left waits for a request to be finished, or lingers.
+        await wait_until(lambda: listener.connections <= 5)
+    assert not caplog.records, "a client can make us log tracebacks"
+
+
+# Answers that come early
+
+
+@pytest.mark.parametrize("size", [1000, 20_000_000])
+@pytest.mark.parametrize("status", [401, 404, 405, 413])
+async def test_an_answer_can_be_read_by_a_client_whose_body_nobody_reads(status: int, size: int) -> None:
+    async def refuse(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, status, b"no")
+
+    async with serving(refuse) as listener, wire.connect(listener.url) as client:
+        response = await ask(client, POST + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)
+        assert (response.status, response.body) == (status, b"no")
+        assert response.headers["connection"] == "close"
+        assert await read_to_end(client.stream) == b""
+        await client.stream.aclose()
+        await wait_until(lambda: listener.connections == 0)
+
+
+async def send_for_ever(stream: trio.abc.SendStream) -> None:
+    await stream.send_all(POST + CHUNKED)
+    while True:
+        await stream.send_all(b"1\r\nx\r\n")
+        await trio.sleep(0.001)
+
+
+async def test_an_early_answer_holds_no_connection_to_a_client_that_never_stops_sending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LINGER_TIME", 0.1)
+    async with serving(greet) as listener, wire.connect(listener.url) as client:
+        with pytest.raises(trio.BrokenResourceError):
+            await send_for_ever(client.stream)
+        assert (await wire.request(listener.url + "/")).status == 200
+
+
+async def test_a_client_that_expects_to_be_told_is_told_to_continue() -> None:
+    async with serving(echo) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(POST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        assert await client.stream.receive_some() == b"HTTP/1.1 100 \r\n\r\n"
+        assert (await ask(client, b"hello")).body == b"hello"
+        assert (await ask(client, OK)).status == 200
+
+
+async def test_a_client_that_expects_to_be_told_is_not_told_to_continue_where_its_body_is_not_wanted() -> None:
+    async with serving(greet) as listener, wire.connect(listener.url) as client:
+        response = await ask(client, POST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        assert (response.status, response.headers["connection"]) == (200, "close")
+
+
+async def test_a_client_of_http_1_0_is_never_told_to_continue() -> None:
+    async with serving(echo) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello")
+        assert (await read_to_end(client.stream)).startswith(b"HTTP/1.1 200 ")
+
+
+# Clients that don't read
+
+
+async def test_a_client_that_has_stopped_reading_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SEND_TIME", 0.2)
+    app = Streamer()
+    async with serving(app) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(OK)
+        await app.ended.wait()
+        assert str(app.error) == "the client has read nothing for 0.2 s"
+        await wait_until(lambda: listener.connections == 0)
+
+
+async def test_a_client_that_reads_slowly_gets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is that something is read in the time, and not how much."""
+    monkeypatch.setattr(module, "SEND_TIME", 0.3)
+    body = random.Random(0).randbytes(8_000_000)
+
+    async def big(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, 200, body)
+
+    async with serving(big) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(OK)
+        got = b""
+        while len(got) < len(body):
+            got += await client.stream.receive_some(500_000)
+            await trio.sleep(0.02)
+        assert got.endswith(body[-1000:])
+
+
+@pytest.mark.parametrize("stopping", [True, False], ids=["stopped", "cancelled"])
+async def test_the_server_ends_at_once_though_a_client_has_stopped_reading(stopping: bool) -> None:
+    app = Streamer()
+    async with AsyncExitStack() as client_outlives_server:
+        async with serving(app) as listener:
+            client = await client_outlives_server.enter_async_context(wire.connect(listener.url))
+            await client.stream.send_all(OK)
+            # The application has written as much as the two sockets take.
+            await wait_all_tasks_blocked(0.1)
+            began = trio.current_time()
+            if stopping:
+                await listener.stop_accepting()
+        assert trio.current_time() - began < 0.5
+        assert app.ended.is_set()
+
+
+async def test_bytes_from_a_client_that_reads_slowly_are_not_taken_for_its_leaving() -> None:
+    """A stream watches for the disconnect while it writes, and what it sees may be the next request."""
+    body = b"x" * 8_000_000
+    heard: list[str] = []
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        async def watch() -> None:
+            await receive()
+            heard.append((await receive())["type"])
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            await answer(send, 200, body)
+            nursery.cancel_scope.cancel()
+
+    async with serving(watched) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(OK)
+        await wait_all_tasks_blocked(0.05)
+        await client.stream.send_all(OK)
+        await wait_all_tasks_blocked(0.05)
+        assert [len((await next_answer(client)).body) for _ in range(2)] == [len(body)] * 2
+        assert heard == []
+
+
+# Clients that leave
+
+
+@pytest.mark.parametrize("more", [b"", b"\r\n", OK, b"x" * 1000], ids=["nothing", "line end", "request", "nonsense"])
+@pytest.mark.parametrize("ending", ["close", "reset"])
+async def test_a_client_is_seen_to_leave_whatever_it_has_sent_before(more: bytes, ending: str) -> None:
+    app = Waiter()
+    async with serving(app) as listener:
+        async with wire.connect(listener.url) as client:
+            await client.stream.send_all(OK + more)
+            await app.waits.wait()
+            if ending == "reset":
+                assert isinstance(client.stream, trio.SocketStream)
+                reset_on_close(client.stream)
+        await app.left.wait()
+        assert app.heard == ["http.request", "http.disconnect"]
+
+
+async def test_who_answers_a_client_that_has_left_gets_an_oserror() -> None:
+    """ASGI 2.4: "servers should raise an OSError"."""
+    errors: list[Exception] = []
+    waiter = Waiter()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await waiter(scope, receive, send)
+        try:
+            await send({"type": "http.response.body", "body": b"second"})
+        except OSError as error:
+            errors.append(error)
+            raise
+
+    async with serving(app) as listener:
+        async with wire.connect(listener.url) as client:
+            await client.stream.send_all(OK)
+            await waiter.waits.wait()
+        await wait_until(lambda: listener.connections == 0)
+    assert [str(error) for error in errors] == ["the client has closed the connection"]
+
+
+async def test_an_application_that_keeps_send_can_write_on_nobody_elses_connection() -> None:
+    kept: list[Callable[[Any], Awaitable[None]]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        kept.append(send)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+
+    async with serving(app) as listener:
+        async with wire.connect(listener.url) as client:
+            await client.stream.send_all(OK)
+            assert (await read_to_end(client.stream)).endswith(b"5\r\nfirst\r\n")
+        await wait_until(lambda: listener.connections == 0)
+        async with wire.connect(listener.url) as other:
+            with pytest.raises(OSError, match="the client has closed"):
+                await kept[0]({"type": "http.response.body", "body": b"stray", "more_body": True})
+            await other.stream.send_all(OK)
+            assert b"stray" not in await read_to_end(other.stream)
+
+
+async def test_a_client_that_only_stops_sending_is_still_answered() -> None:
+    async with serving(echo) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(POST + b"Content-Length: 5\r\n\r\nhello")
+        assert isinstance(client.stream, trio.SocketStream)
+        await client.stream.send_eof()
+        assert (await next_answer(client)).body == b"hello"
+        assert await client.stream.receive_some() == b""
+
+
+async def test_half_a_body_is_answered_with_400() -> None:
+    async with serving(echo) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(POST + b"Content-Length: 5\r\n\r\nhel")
+        assert isinstance(client.stream, trio.SocketStream)
+        await client.stream.send_eof()
+        response = await next_answer(client)
+        assert (response.status, is_json_rpc_error(response)) == (400, True)
+
+
+# One request after the other
+
+
+async def test_pipelined_requests_are_answered_in_their_order() -> None:
+    async def name_path(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, 200, scope["path"].encode())
+
+    async with serving(name_path) as listener, wire.connect(listener.url) as client:
+        paths = [b"/%d" % number for number in range(50)]
+        await client.stream.send_all(b"".join(OK.replace(b"/", path, 1) for path in paths))
+        assert [(await next_answer(client)).body for _ in paths] == paths
+
+
+async def test_requests_that_came_with_a_stream_are_answered_after_it() -> None:
+    async def wait_a_little(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["path"].encode(), "more_body": True})
+        with trio.move_on_after(0.05):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serving(wait_a_little) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(b"".join(OK.replace(b"/", b"/%d" % number, 1) for number in range(3)))
+        assert [(await next_answer(client)).body for _ in range(3)] == [b"/0", b"/1", b"/2"]
+
+
+async def test_who_sends_a_thousand_requests_at_once_is_not_the_only_one_served() -> None:
+    served: list[str] = []
+
+    async def note(scope: Any, receive: Any, send: Any) -> None:
+        served.append(scope["path"])
+        await answer(send, 200, b"")
+
+    async with serving(note) as listener, wire.connect(listener.url) as greedy, wire.connect(listener.url) as modest:
+        assert (await ask(modest, OK)).status == 200
+        await greedy.stream.send_all(OK.replace(b"/", b"/greedy", 1) * 1000)
+        assert (await ask(modest, OK.replace(b"/", b"/modest", 1))).status == 200
+        assert "/greedy" in served
+        assert served.count("/greedy") < 900
+
+
+@pytest.mark.parametrize("app", [greet, echo])
+@pytest.mark.parametrize(
+    ("method", "rest"),
+    [("GET", b""), ("HEAD", b""), ("DELETE", b""), ("POST", b"Content-Length: 0\r\n")],
+)
+async def test_a_request_without_a_body_leaves_the_connection_open(method: str, rest: bytes, app: Any) -> None:
+    async with serving(app) as listener, wire.connect(listener.url) as client:
+        for _ in range(3):
+            response = await ask(client, method.encode() + b" / HTTP/1.1\r\nHost: localhost\r\n" + rest + b"\r\n", method)
+            assert response.status == 200
+            assert "connection" not in response.headers
+
+
+async def test_a_body_that_was_read_leaves_the_connection_open() -> None:
+    async with serving(echo) as listener, wire.connect(listener.url) as client:
+        for size in (1, 100_000, 5):
+            assert (await ask(client, POST + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)).body == b"x" * size
+        chunked = POST + CHUNKED + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nTrailer: 1\r\n\r\n"
+        assert (await ask(client, chunked)).body == b"abcde"
+
+
+async def test_a_client_may_close_with_its_last_request() -> None:
+    async with serving(greet) as listener, wire.connect(listener.url) as client:
+        # Some send a line end too many, which nobody will read.
+        response = await ask(client, b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n\r\n" + OK)
+        assert (response.body, response.headers["connection"]) == (b"hello", "close")
+        assert await client.stream.receive_some() == b""
+
+
+async def test_a_receive_that_was_given_up_loses_nothing() -> None:
+    async def impatient(scope: Any, receive: Any, send: Any) -> None:
+        with trio.move_on_after(0.05):
+            await receive()
+            raise AssertionError("the body can't have come yet")
+        started.set()
+        await echo(scope, receive, send)
+
+    started = trio.Event()
+    async with serving(impatient) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(POST + b"Content-Length: 5\r\n\r\n")
+        await started.wait()
+        assert (await ask(client, b"hello")).body == b"hello"
+
+
+# Time
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the server look at its connections often, and give them little time."""
+    for name, seconds in {"_SWEEP_TIME": 0.02, "HEAD_TIME": 0.2, "BODY_TIME": 0.2}.items():
+        monkeypatch.setattr(module, name, seconds)
+
+
+async def drip(stream: trio.abc.SendStream, data: bytes) -> None:
+    """Send a byte at a time, as long as anybody takes it."""
+    try:
+        for at in range(len(data)):
+            await stream.send_all(data[at : at + 1])
+            await trio.sleep(0.01)
+    except trio.BrokenResourceError:
+        pass
+
+
+@pytest.mark.usefixtures("impatience")
+@pytest.mark.parametrize("requests", [0, 1])
+async def test_a_connection_without_requests_is_closed_without_a_word(requests: int) -> None:
+    async with serving(greet, keep_alive_timeout=0.1) as listener, wire.connect(listener.url) as client:
+        for _ in range(requests):
+            await ask(client, OK)
+        assert await client.stream.receive_some() == b""
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_a_head_has_one_deadline_however_slowly_it_drips() -> None:
+    async with serving(greet) as listener, wire.connect(listener.url) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(drip, client.stream, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 1000)
+        response = await next_answer(client)
+        assert (response.status, is_json_rpc_error(response)) == (408, True)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("impatience")
+@pytest.mark.parametrize("dripping", [b"", b"x" * 1000], ids=["nothing", "drip by drip"])
+async def test_a_body_has_one_deadline_however_slowly_it_drips(dripping: bytes) -> None:
+    async with serving(echo) as listener, wire.connect(listener.url) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(drip, client.stream, POST + b"Content-Length: 5000\r\n\r\n" + dripping)
+        response = await next_answer(client)
+        assert (response.status, is_json_rpc_error(response)) == (408, True)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("impatience")
+async def test_the_application_has_all_the_time_it_wants() -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await trio.sleep(0.5)
+        await answer(send, 200, b"done")
+
+    async with serving(slow, keep_alive_timeout=0.2) as listener, wire.connect(listener.url) as client:
+        assert (await ask(client, POST + b"Content-Length: 5\r\n\r\nhello")).body == b"done"
+
+
+@pytest.mark.parametrize("keep_alive_timeout", [75, None])
+async def test_connections_without_a_request_end_when_no_more_are_accepted(keep_alive_timeout: float | None) -> None:
+    app = Waiter()
+    async with serving(app, keep_alive_timeout) as listener:
+        async with wire.connect(listener.url) as idle, wire.connect(listener.url) as busy:
+            await busy.stream.send_all(OK)
+            await app.waits.wait()
+            await wait_until(lambda: listener.connections == 2)
+            await listener.stop_accepting()
+            assert await idle.stream.receive_some() == b""
+            await wait_until(lambda: listener.connections == 1)
+        await app.left.wait()
+
+
+# What HTTP asks for
+
+
+async def test_head_is_answered_like_get_but_without_the_body() -> None:
+    async with serving(greet) as listener, wire.connect(listener.url) as client:
+        response = await ask(client, OK.replace(b"GET", b"HEAD"), "HEAD")
+        assert (response.headers["content-length"], response.body) == ("5", b"")
+        assert (await ask(client, OK)).body == b"hello"
+
+
+async def test_what_follows_a_head_request_is_refused_with_a_body() -> None:
+    async with serving(greet) as listener, wire.connect(listener.url) as client:
+        await ask(client, OK.replace(b"GET", b"HEAD"), "HEAD")
+        response = await ask(client, b"nonsense\r\n\r\n")
+        assert (response.status, is_json_rpc_error(response)) == (400, True)
+
+
+async def test_a_head_request_is_refused_without_a_body() -> None:
+    ambiguous = b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with serving(greet) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n" + ambiguous)
+        head, _, body = (await read_to_end(client.stream)).partition(b"\r\n\r\n")
+        assert (head[:13], body) == (b"HTTP/1.1 400 ", b"")
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks_and_a_closed_connection() -> None:
+    async def two_pieces(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await send({"type": "http.response.body", "body": b"two"})
+
+    async with serving(two_pieces) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(b"GET / HTTP/1.0\r\n\r\n")
+        head, _, body = (await read_to_end(client.stream)).partition(b"\r\n\r\n")
+        assert body == b"onetwo"
+        assert b"transfer-encoding" not in head
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.0"])
+async def test_an_offer_to_upgrade_is_ignored(protocol: bytes) -> None:
+    async with serving(echo) as listener, wire.connect(listener.url) as client:
+        upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: " + protocol + b"\r\nHTTP2-Settings: AAMAAABk\r\n\r\n"
+        assert (await ask(client, OK[:-2] + upgrade)).status == 200
+        assert (await ask(client, POST + b"Content-Length: 2\r\n" + upgrade + b"hi")).body == b"hi"
+        assert (await ask(client, OK)).status == 200
+
+
+HEADS = {
+    "Content-Length and Transfer-Encoding": (400, POST + b"Content-Length: 5\r\n" + CHUNKED + b"0\r\n\r\n"),
+    "the two the other way round": (400, POST + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+    "two Content-Lengths": (400, POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!"),
+    "a list of Content-Lengths": (400, POST + b"Content-Length: 5, 6\r\n\r\nhello!"),
+    "a Content-Length with a sign": (400, POST + b"Content-Length: +5\r\n\r\nhello"),
+    "two Transfer-Encodings": (501, POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    "an unknown Transfer-Encoding": (501, POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    "no Host": (400, b"GET / HTTP/1.1\r\n\r\n"),
+    "two Hosts": (400, b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n"),
+    "no Host in a later version": (400, b"GET / HTTP/1.2\r\n\r\n"),
+    "a space before the colon": (400, b"GET / HTTP/1.1\r\nHost : localhost\r\n\r\n"),
+    "a NUL in a header": (400, b"GET / HTTP/1.1\r\nHost: local\0host\r\n\r\n"),
+    "a continued first header": (400, b"GET / HTTP/1.1\r\n Host: localhost\r\n\r\n"),
+    "no version": (400, b"GET /\r\n\r\n"),
+    "a space in the target": (400, b"GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    "no request at all": (400, b"\r\n\r\n"),
+    "HTTP/2 by prior knowledge": (505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    "HTTP/3": (505, b"GET / HTTP/3.0\r\n\r\n"),
+    "HTTP/0.9 by name": (505, b"GET / HTTP/0.9\r\nHost: localhost\r\n\r\n"),
+    "a header over the limit": (431, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 200_000),
+    "headers over the limit": (431, b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: x\r\n" * 40_000),
+}
+
+
+@pytest.mark.parametrize(("status", "head"), HEADS.values(), ids=list(HEADS))
+async def test_a_request_that_http_forbids_is_refused_and_nothing_after_it_served(status: int, head: bytes) -> None:
+    reached: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope["path"])
+        await echo(scope, receive, send)
+
+    async with serving(app) as listener, wire.connect(listener.url) as client:
+        response = await ask(client, head + OK)
+        assert (response.status, is_json_rpc_error(response)) == (status, True)
+        assert response.headers["connection"] == "close"
+        assert len(response.body) < 500
+        assert await client.stream.receive_some() == b""
+        assert reached == []
+
+
+async def test_the_same_content_length_twice_is_one() -> None:
+    async with serving(echo) as listener, wire.connect(listener.url) as client:
+        assert (await ask(client, POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello" + OK)).body == b"hello"
+        assert (await next_answer(client)).body == b""
+
+
+async def test_a_malformed_body_is_answered_with_400() -> None:
+    async with serving(echo) as listener, wire.connect(listener.url) as client:
+        response = await ask(client, POST + CHUNKED + b"5\r\nhello\r\nzz\r\n")
+        assert (response.status, is_json_rpc_error(response)) == (400, True)
+        assert await client.stream.receive_some() == b""
+
+
+async def describe(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with what the scope says of the request (ASGI)."""
+    said = {name: scope[name] for name in ("method", "path", "http_version", "scheme", "root_path", "client", "type")}
+    said["raw_path"], said["query"] = scope["raw_path"].decode(), scope["query_string"].decode()
+    said["headers"] = [[name.decode(), value.decode()] for name, value in scope["headers"]]
+    await answer(send, 200, json.dumps(said).encode())
+
+
+async def test_the_application_is_told_what_was_asked() -> None:
+    async with serving(describe) as listener, wire.connect(listener.url) as client:
+        said = (await ask(client, b"GET /a%20%C3%A9?b=%20c HTTP/1.1\r\nHost: x\r\nX-Twice: 1\r\nx-tWICE: 2\r\n\r\n")).json
+        assert isinstance(client.stream, trio.SocketStream)
+        assert said == {
+            "type": "http",
+            "method": "GET",
+            "path": "/a é",
+            "raw_path": "/a%20%C3%A9",
+            "query": "b=%20c",
+            "http_version": "1.1",
+            "scheme": "http",
+            "root_path": "",
+            "client": list(client.stream.socket.getsockname()),
+            "headers": [["host", "x"], ["x-twice", "1"], ["x-twice", "2"]],
+        }
+
+
+async def test_methods_differ_by_their_case() -> None:
+    """RFC 9110 §9.1: "The method token is case-sensitive"; `head` would get a body that HEAD must not have."""
+    async with serving(describe) as listener, wire.connect(listener.url) as client:
+        assert (await ask(client, OK.replace(b"GET", b"head"))).json["method"] == "head"
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query", "host"),
+    [
+        (b"http://example.com/mcp?a=b", "/mcp", "a=b", "example.com"),
+        (b"HTTP://example.com:81", "/", "", "example.com:81"),
+        (b"https://example.com?a", "/", "a", "example.com"),
+    ],
+)
+async def test_a_target_that_is_a_whole_url_names_host_and_path(target: bytes, path: str, query: str, host: str) -> None:
+    """RFC 9112 §3.2.2: "a server MUST accept the absolute-form in requests", and ignore the Host header then."""
+    async with serving(describe) as listener, wire.connect(listener.url) as client:
+        said = (await ask(client, b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nX: y\r\n\r\n")).json
+        assert (said["path"], said["query"], said["headers"]) == (path, query, [["host", host], ["x", "y"]])
+
+
+@pytest.mark.parametrize("target", [b"*", b"example.com:443", b"ftp://example.com/x", b"mcp"])
+async def test_a_target_that_is_no_path_reaches_the_application_as_it_is(target: bytes) -> None:
+    async with serving(describe) as listener, wire.connect(listener.url) as client:
+        said = (await ask(client, b"OPTIONS " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")).json
+        assert said["path"] == target.decode()
+
+
+# Applications that fail
+
+
+async def raises(scope: Any, receive: Any, send: Any) -> None:
+    raise ValueError("a defect")
+
+
+async def raises_in_a_group(scope: Any, receive: Any, send: Any) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(raises, scope, receive, send)
+        await trio.sleep_forever()
+
+
+async def says_nothing(scope: Any, receive: Any, send: Any) -> None:
+    pass
+
+
+def injects(name: bytes, value: bytes) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await answer(send, 200, b"", (name, value))
+
+    return app
+
+
+FAILING = {
+    "raises": raises,
+    "raises in a group": raises_in_a_group,
+    "says nothing": says_nothing,
+    "a header with two lines": injects(b"x-name", b"value\r\nx-injected: 1"),
+    "a header with a bare line feed": injects(b"x-name", b"value\nx-injected: 1"),
+    "a header's name with two lines": injects(b"x-name: a\r\nx-injected", b"1"),
+    "a header with a NUL": injects(b"x-name", b"a\0x-injected"),
+}
+
+
+@pytest.mark.parametrize("app", FAILING.values(), ids=list(FAILING))
+async def test_an_application_that_fails_to_answer_is_answered_for(app: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(app) as listener, wire.connect(listener.url) as client:
+        response = await ask(client, OK)
+        assert (response.status, is_json_rpc_error(response)) == (500, True)
+        assert not re.search("defect|injected|Error", str(response)), "internals reach the wire"
+        assert await client.stream.receive_some() == b""
+    assert [record.message for record in caplog.records] == ([] if app is says_nothing else ["GET / failed"])
+
+
+async def fails_half_way(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"half", "more_body": True})
+    raise ValueError("a defect")
+
+
+async def stops_half_way(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+
+async def promises_more(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"8")]})
+    await send({"type": "http.response.body", "body": b"half", "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize("app", [fails_half_way, stops_half_way, promises_more])
+async def test_half_an_answer_does_not_look_like_a_whole_one(app: Any) -> None:
+    async with serving(app) as listener, wire.connect(listener.url) as client:
+        with pytest.raises(Exception, match="peer closed connection without sending complete message body"):
+            await ask(client, OK)
+
+
+async def test_headers_may_be_lists() -> None:
+    """ASGI has them as "an iterable of [name, value] two-item iterables"."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [[b"x-name", b"value"]]})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async with serving(app) as listener, wire.connect(listener.url) as client:
+        response = await ask(client, OK)
+        assert (response.headers["x-name"], response.body) == ("value", b"hello")
+
+
+async def test_one_connection_failing_leaves_the_others_alone(caplog: pytest.LogCaptureFixture) -> None:
+    async def by_path(scope: Any, receive: Any, send: Any) -> None:
+        await (raises if scope["path"] == "/raise" else greet)(scope, receive, send)
+
+    async with serving(by_path) as listener, wire.connect(listener.url) as witness:
+        for _ in range(20):
+            async with wire.connect(listener.url) as client:
+                assert (await ask(client, OK.replace(b"/", b"/raise", 1))).status == 500
+        assert (await ask(witness, OK)).status == 200
+    assert len(caplog.records) == 20
