@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
+import trio
+
 from trioproxy.config import ChildConfig, Config, ListenConfig
 from trioproxy.server import Proxy, open_proxy
 
@@ -114,6 +116,18 @@ def descendants(root: int) -> list[int]:
         queue += (below := parents.get(queue.pop(), []))
         found += below
     return found
+
+
+async def wait_gone(pid: int) -> None:
+    """Return once a process, whoever's child it is, has ended."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
 
 
 def is_alive(pid: int) -> bool:

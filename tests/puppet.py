@@ -5,6 +5,7 @@
                                          "die of me"
     repeat                               is answered with the line itself
     heard                                is answered with all the lines that have come, and the process id
+    recite {"line": …}                   is answered with that line
     blob {"size": n}                     is answered with a text of n bytes
     die {"status": n} or {"signal": n}   ends the process
     wait                                 and everything else is not answered
@@ -23,6 +24,7 @@ from .proxies import python
 PUPPET = python(
     r"""
 import json, os, sys
+sys.set_int_max_str_digits(0)
 heard = []
 def say(line):
     sys.stdout.buffer.write(line + b"\n")
@@ -56,6 +58,8 @@ for line in sys.stdin.buffer:
         answer(message, {"line": heard[-1]})
     elif method == "heard":
         answer(message, {"lines": heard, "pid": os.getpid()})
+    elif method == "recite":
+        say(params["line"].encode("latin-1"))
     elif method == "blob":
         answer(message, {"text": "x" * params["size"]})
     elif method == "die":

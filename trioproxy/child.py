@@ -316,6 +316,8 @@ class Child:
                 with trio.move_on_after(rung_time):
                     await self._wait_group_gone()
                     break
+            with trio.move_on_after(_LAST_WORDS_TIME):
+                await self._stderr_ended.wait()
             nursery.cancel_scope.cancel()
         for pipe in (self._process.stdout, self._process.stderr):
             self._close(pipe)

@@ -143,6 +143,8 @@ class Directory:
             berth = self._take_spare() or await self._nursery.start(self._run_berth)
         finally:
             self._opening -= 1
+        if self.is_draining:
+            raise ShuttingDown("the proxy is shutting down", headers=RETRY_AFTER)
         assert berth.child is not None
         session = Session(berth.child, self._config, mixes=mixes, single_stream=single_stream, declines=declines)
         berth.name = f"session {session.short_id}"

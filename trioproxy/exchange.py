@@ -15,10 +15,10 @@ from urllib.parse import parse_qs
 
 import trio
 
+from .cursor import Cursor
 from .protocol.errors import BodyTooLarge, TrioproxyError, error_response, status_and_code
 from .protocol.messages import RequestId
 from .protocol.sse import KEEP_ALIVE, encode_messages, encode_priming_event
-from .session import Cursor
 
 KEEP_ALIVE_TIME: Final = 15.0
 """Seconds of silence after which a stream gets a comment."""

@@ -122,7 +122,7 @@ class Listener:
         self.connections += 1
         secured: Any = stream
         if self._tls is not None:
-            secured = trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)
+            secured = trio.SSLStream(stream, self._tls, server_side=True)
         try:
             await Connection(app, self._settings, self._worker, ConnectionState({}), secured).run()
         finally:

@@ -74,7 +74,7 @@ class Proxy:
         await self._listener.stop_accepting()
         await self._directory.drain(self._config.times.graceful_shutdown_timeout)
         with trio.move_on_after(_LAST_EVENTS_TIME):
-            while self._listener.connections:
+            while self._listener.connections:  # noqa: ASYNC110  once in a lifetime, and for a second at most
                 await trio.sleep(0.01)
 
     def kill_children(self) -> None:
@@ -139,7 +139,11 @@ class _Steward:
     async def obey_signals(
         self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            # Who starts us with `nohup` has said that we are to outlive the terminal.
+            numbers.append(signal.SIGHUP)
+        with trio.open_signal_receiver(*numbers) as signals:
             task_status.started()
             async for number in signals:
                 if number == signal.SIGHUP and self._has_certificate:

@@ -13,19 +13,18 @@ Knows neither HTTP nor SSE nor processes.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import secrets
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import trio
 
 from .config import Config
+from .cursor import Cursor, Readers
 from .protocol.errors import (
-    METHOD_NOT_FOUND,
     ChildError,
     ChildExited,
     CommandFailed,
@@ -51,15 +50,20 @@ from .protocol.messages import (
     parse_result,
     recognise,
 )
+from .protocol.own_messages import (
+    CANCELLED,
+    cancelled_notification,
+    cancelled_response,
+    initialize_request,
+    initialized_notification,
+    refusal,
+)
 from .protocol.revisions import BATCH_REVISION
 from .protocol.routing import Flight, Router
 from .transport import Transport
 
 logger = logging.getLogger("trioproxy.session")
 
-CANCELLED: Final = "notifications/cancelled"
-REQUEST_CANCELLED: Final = -32800
-"""The code with which a cancelled request's stream is ended; the Python SDK's, since the specification has none."""
 _CANCEL_TIME: Final = 1.0
 """Seconds for a server to answer a request after it was cancelled; most don't."""
 _STALL_TIME: Final = 30.0
@@ -71,86 +75,6 @@ _MAX_CALLS: Final = 10_000
 """Requests in flight in one session: each costs a kilobyte, and a client pays forty bytes for it."""
 _GARBAGE_SHOWN: Final = 200
 _GIVEN_UP_KEPT: Final = 1000
-_HANDSHAKE_ID: Final = "trioproxy-initialize"
-
-
-class Cursor:
-    """A connection's place in a stream, for as long as the `with` block of `Session.attach` runs.
-
-    `read` returns what has come, and waits while there is nothing.
-
-    Attributes:
-      position: the number of the next message to read.
-      is_superseded: a newer connection reads the stream now.
-    """
-
-    __slots__ = ("_arrived", "_is_out_of_patience", "_session", "is_superseded", "position", "stream")
-
-    def __init__(self, session: Session, stream: Stream, position: int) -> None:
-        self.stream = stream
-        self.position = position
-        self.is_superseded = False
-        self._session = session
-        self._arrived = trio.lowlevel.ParkingLot()
-        self._is_out_of_patience = False
-
-    def __enter__(self) -> Cursor:
-        self._session.add_cursor(self)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._session.remove_cursor(self)
-
-    async def read(self) -> tuple[int, list[bytes]]:
-        """Return the messages that have come since the last call, and the number of the first.
-
-        No messages mean the end: the stream is finished, or a newer connection reads it now.
-        """
-        stream = self.stream
-        while not self.is_superseded:
-            if self.position < stream.end:
-                first = max(self.position, stream.start)
-                messages = stream.read(first)
-                self.position = stream.end
-                self._session.note_read()
-                return first, messages
-            if stream.is_finished:
-                break
-            await self._arrived.park()
-        return self.position, []
-
-    async def wait_answer(self, patience: float) -> bool:
-        """Return whether the stream's one message, its answer, comes within `patience` seconds and before any other."""
-        stream = self.stream
-        if stream.end == self.position:
-            self._session.limit_patience(self, patience)
-            while stream.end == self.position and not (self.is_superseded or self._is_out_of_patience):
-                await self._arrived.park()
-        return stream.is_finished and self.position == 1 and stream.end == 2
-
-    @property
-    def has_answer(self) -> bool:
-        """Whether there is nothing to be waited for."""
-        return self.stream.end > self.position or self.stream.is_finished
-
-    @property
-    def is_at_end(self) -> bool:
-        """Whether there is nothing more to be read: all of a finished stream was, or a newer connection reads it."""
-        return self.is_superseded or (self.stream.is_finished and self.position >= self.stream.end)
-
-    def wake(self) -> None:
-        """Let who waits look again."""
-        self._arrived.unpark_all()
-
-    def supersede(self) -> None:
-        """End this cursor, since another connection has taken the stream over."""
-        self.is_superseded = True
-        self.wake()
-
-    def run_out_of_patience(self) -> None:
-        """End `wait_answer`."""
-        self._is_out_of_patience = True
-        self.wake()
 
 
 class Session:
@@ -194,9 +118,7 @@ class Session:
         self._declines = declines
         self._shows_messages = config.log.debug
         self._router = Router(self.log.standalone, mixes=mixes)
-        self._cursors: dict[Stream, Cursor] = {}
-        self._patience: deque[tuple[float, Cursor]] = deque()
-        self._room_made = trio.lowlevel.ParkingLot()
+        self._readers = Readers(self.log, on_change=self._touch, expect_by=self._expect_by)
         self._initialize_id: RequestId | None = None
         # Requests that we have answered ourselves, whose late answers must not surprise the client.
         self._given_up: dict[RequestId, None] = {}
@@ -307,9 +229,7 @@ class Session:
         Raises:
           CommandFailed: the server refused, or ended.
         """
-        params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "trioproxy", "version": "0"}}
-        initialize = {"jsonrpc": "2.0", "id": _HANDSHAKE_ID, "method": "initialize", "params": params}
-        stream = await self.submit([parse_line(_encode(initialize))])
+        stream = await self.submit([parse_line(initialize_request(revision))])
         assert stream is not None
         with self.attach(stream) as cursor:
             while not cursor.is_at_end:
@@ -317,47 +237,13 @@ class Session:
         self.log.forget(stream)
         if self.is_refused or self.has_ended:
             raise CommandFailed("the server did not complete the handshake")
-        await self.submit([parse_line(_encode({"jsonrpc": "2.0", "method": "notifications/initialized"}))])
+        await self.submit([parse_line(initialized_notification())])
 
     # To the client
 
     def attach(self, stream: Stream, position: int | None = None) -> Cursor:
-        """Return a cursor over `stream`, from message `position` or the first that nobody has read.
-
-        It reads from the start of its `with` block to the end.  The newest reader wins: one that is there already comes
-        to its end.
-        """
-        return Cursor(self, stream, stream.sent if position is None else position)
-
-    def add_cursor(self, cursor: Cursor) -> None:
-        """Let `cursor` be woken by what its stream is to carry."""
-        if older := self._cursors.get(cursor.stream):
-            older.supersede()
-        self._cursors[cursor.stream] = cursor
-        cursor.stream.attach(cursor.position)
-        self._touched_at = trio.current_time()
-
-    def remove_cursor(self, cursor: Cursor) -> None:
-        """Undo `add_cursor`, unless another cursor has taken the place."""
-        stream = cursor.stream
-        if self._cursors.get(stream) is cursor:
-            del self._cursors[stream]
-            stream.is_attached = False
-            self._touch()
-            self.note_read()
-            if stream.is_finished and not self.log.keeps_sent:
-                self.log.forget(stream)
-
-    def note_read(self) -> None:
-        """A connection has read, or is no more: there may be room in the log."""
-        if self._room_made:
-            self._room_made.unpark_all()
-
-    def limit_patience(self, cursor: Cursor, seconds: float) -> None:
-        """Wake `cursor` in so many seconds, the same for all; most will have what they wait for by then."""
-        until = trio.current_time() + seconds
-        self._patience.append((until, cursor))
-        self._expect_by(until)
+        """Return a cursor over `stream`, as `Readers.attach` does."""
+        return self._readers.attach(stream, position)
 
     # The life
 
@@ -406,10 +292,10 @@ class Session:
         """Slow the server down rather than lose what it says, as long as somebody reads it at all."""
         # One time limit for all that it takes: readers who come and go must not prolong it for one who stands still.
         with trio.move_on_after(_STALL_TIME):
-            while self.log.is_full:
-                await self._room_made.park()
+            await self._readers.wait_room()
         if self.log.is_full:
-            self._let_go_of_stalled()
+            stalled = self._readers.let_go_of_stalled()
+            logger.warning("session %s: let go of readers that had read nothing for a while: %d", self.short_id, stalled)
 
     def _deliver(self, line: bytes, now: float) -> None:
         try:
@@ -422,7 +308,7 @@ class Session:
         if self._shows_messages:
             logger.debug("session %s: server: %s", self.short_id, line.decode(errors="replace"))
         if self._declines and type(message) is Request:
-            self._decline(message)
+            self._transport.send_nowait(refusal(message))
             return
         stream = self._router.route(message, now)
         if stream is None:
@@ -434,20 +320,11 @@ class Session:
             return
         self._append(stream, line)
 
-    def _decline(self, request: Request) -> None:
-        answer: dict[str, object] = {"jsonrpc": "2.0", "id": request.id}
-        if request.method == "ping":
-            answer["result"] = {}
-        else:
-            message = f"{request.method}: without a session there is nobody who could be asked"
-            answer["error"] = {"code": METHOD_NOT_FOUND, "message": message}
-        self._transport.send_nowait(_encode(answer))
-
     def _append(self, stream: Stream, line: bytes) -> None:
         """Put one message on a stream, which ends when it was the last answer to come."""
         if stream is not self.log.standalone and not self._router.is_waiting(stream):
             stream.is_finished = True
-        cursor = self._cursors.get(stream)
+        cursor = self._readers.find(stream)
         if cursor is None and not self.log.keeps_sent and stream is not self.log.standalone:
             # Nobody reads it, and nobody could come back for it.
             if stream.is_finished:
@@ -501,18 +378,8 @@ class Session:
             self._answer(flight, reason)
         self._end = reason
         self.log.standalone.is_finished = True
-        for cursor in self._cursors.values():
-            cursor.wake()
+        self._readers.wake_all()
         self._ended.set()
-
-    def _let_go_of_stalled(self) -> None:
-        for stream, cursor in list(self._cursors.items()):
-            if stream.sent < stream.end:
-                logger.warning("session %s: a client has read nothing for %g s; it is let go", self.short_id, _STALL_TIME)
-                cursor.supersede()
-                del self._cursors[stream]
-                stream.is_attached = False
-        self._touch()
 
     # Time
 
@@ -526,9 +393,7 @@ class Session:
             with self._alarm:
                 await trio.sleep_forever()
             now = trio.current_time()
-            # Most have what they were waiting for: who looked at each in its turn would wake up for each.
-            while self._patience and (self._patience[0][0] <= now or self._patience[0][1].has_answer):
-                self._patience.popleft()[1].run_out_of_patience()
+            patience_ends = self._readers.check_patience(now)
             for flight in self._router:
                 if flight.expires_at <= now:
                     self._give_up(flight)
@@ -539,9 +404,7 @@ class Session:
                 self.close(ChildExited("the session was idle for too long"))
                 return
             deadline = min((f.expires_at for f in self._router), default=self._idle_until())
-            if self._patience:
-                deadline = min(deadline, self._patience[0][0])
-            self._alarm = trio.CancelScope(deadline=deadline)
+            self._alarm = trio.CancelScope(deadline=deadline if patience_ends is None else min(deadline, patience_ends))
 
     def _expect_by(self, deadline: float) -> None:
         if deadline < self._alarm.deadline:
@@ -553,7 +416,7 @@ class Session:
         A client that says nothing after `initialize` has most likely gone: clients seldom say goodbye, and each keeps a
         process alive.
         """
-        if self._cursors or len(self._router):
+        if len(self._readers) or len(self._router):
             return math.inf
         return self._touched_at + (self._idle_limit if self._is_settled else self._second_limit)
 
@@ -574,12 +437,7 @@ class Session:
             self._router.land(flight)
             if self.single_stream:
                 return
-            body = {
-                "jsonrpc": "2.0",
-                "id": request_id,
-                "error": {"code": REQUEST_CANCELLED, "message": "Request cancelled"},
-            }
-            self._append(flight.stream, _encode(body))
+            self._append(flight.stream, cancelled_response(request_id))
             return
         error = RequestTimedOut(f"the server did not answer within {flight.time_limit:g} s")
         logger.warning("session %s: request %r: %s", self.short_id, request_id, error)
@@ -589,14 +447,8 @@ class Session:
             # no session.
             self.close(error)
             return
-        params = {"requestId": request_id, "reason": str(error)}
-        cancel = {"jsonrpc": "2.0", "method": CANCELLED, "params": params}
-        self._transport.send_nowait(_encode(cancel))
+        self._transport.send_nowait(cancelled_notification(request_id, str(error)))
 
 
 def _or_never(limit: float | None) -> float:
     return math.inf if limit is None else limit
-
-
-def _encode(message: Mapping[str, object]) -> bytes:
-    return json.dumps(message, separators=(",", ":")).encode()

@@ -1,11 +1,10 @@
 """What crosses the proxy, whichever client is at its one end, with `sdk_server` at the other.
 
-A test module inherits these tests by subclassing `SdkServerContract` and giving it a `client` and a `connect` fixture.
+A test module inherits these tests by subclassing `SdkServerContract` and giving it two clients, each with a session that
+lasts for all of them: `client`, and an `other` which does little else than be the other one.
 """
 
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import pytest
 from mcp_types import LOG_LEVEL_META_KEY
@@ -15,8 +14,6 @@ from .driven_client import DrivenClient, ErrorAnswer
 NOTE = "note://today"
 
 HARD_TEXT = 'line\nfeed \r\n, \u2028, \x85, "quotes", back\\slash, \x00, tab\t, ünï, 漢字, 🦑, 👩🏽‍🚀, \u202ertl'
-
-Connect = Callable[[], AbstractContextManager[DrivenClient]]
 
 
 class SdkServerContract:
@@ -99,44 +96,43 @@ class SdkServerContract:
         calls = [client.start_tool("meet", party="twenty", name=name, size=20) for name in names]
         assert [call.text() for call in calls] == names
 
-    def test_two_clients_are_each_asked_their_own_question(self, client: DrivenClient, connect: Connect) -> None:
+    def test_two_clients_are_each_asked_their_own_question(self, client: DrivenClient, other: DrivenClient) -> None:
         """Neither answers before both have been asked, so both questions are on their way at once."""
-        with connect() as other:
-            calls = [client.start_tool("ask", question="Ada?"), other.start_tool("ask", question="Grace?")]
-            questions = [client.next_question("elicitation/create"), other.next_question("elicitation/create")]
-            assert [question.params["message"] for question in questions] == ["Ada?", "Grace?"]
-            for question, answer in zip(questions, ("I am Ada", "I am Grace"), strict=True):
-                question.answer(action="accept", content={"answer": answer})
-            assert [call.text() for call in calls] == ["accept: I am Ada", "accept: I am Grace"]
+        calls = [client.start_tool("ask", question="Ada?"), other.start_tool("ask", question="Grace?")]
+        questions = [client.next_question("elicitation/create"), other.next_question("elicitation/create")]
+        assert [question.params["message"] for question in questions] == ["Ada?", "Grace?"]
+        for question, answer in zip(questions, ("I am Ada", "I am Grace"), strict=True):
+            question.answer(action="accept", content={"answer": answer})
+        assert [call.text() for call in calls] == ["accept: I am Ada", "accept: I am Grace"]
 
 
 class HandshakeContract(SdkServerContract):
     """What the handshake revisions have and 2026-07-28 has not: a child for each session, and a stream without a request."""
 
-    def test_a_server_may_ask_while_no_request_is_in_flight(self, client: DrivenClient) -> None:
-        client.notify("notifications/roots/list_changed")
-        client.next_question("roots/list").answer(roots=[{"uri": "file:///new"}])
-        logged = client.next_notification("notifications/message")
+    def test_a_server_may_ask_while_no_request_is_in_flight(self, other: DrivenClient) -> None:
+        """Nothing but the standalone stream can carry the question, nor the log message after it."""
+        other.notify("notifications/roots/list_changed")
+        other.next_question("roots/list").answer(roots=[{"uri": "file:///new"}])
+        logged = other.next_notification("notifications/message")
         assert logged == {"level": "notice", "data": ["file:///new"]}
 
     def test_what_changes_is_announced_to_the_client_of_that_child_only(
-        self, client: DrivenClient, connect: Connect
+        self, client: DrivenClient, other: DrivenClient
     ) -> None:
-        with connect() as other:
-            assert client.tool("process_id") != other.tool("process_id")
-            for each in (client, other):
-                each.request("resources/subscribe", uri=NOTE)
+        assert client.tool("process_id") != other.tool("process_id")
+        for each in (client, other):
+            each.request("resources/subscribe", uri=NOTE)
 
-            for text in ("first", "second"):
-                other.tool("write_note", text=text)
-                assert other.next_notification("notifications/resources/updated")["uri"] == NOTE
-                [note] = other.request("resources/read", uri=NOTE)["contents"]
-                assert note["text"] == text
+        for text in ("first", "second"):
+            other.tool("write_note", text=text)
+            assert other.next_notification("notifications/resources/updated")["uri"] == NOTE
+            [note] = other.request("resources/read", uri=NOTE)["contents"]
+            assert note["text"] == text
 
-            other.tool("reveal")
-            other.next_notification("notifications/tools/list_changed")
-            assert "secret" in {tool["name"] for tool in other.request("tools/list")["tools"]}
-            assert other.tool("secret") == "the cake is real"
+        other.tool("reveal")
+        other.next_notification("notifications/tools/list_changed")
+        assert "secret" in {tool["name"] for tool in other.request("tools/list")["tools"]}
+        assert other.tool("secret") == "the cake is real"
 
         assert "secret" not in {tool["name"] for tool in client.request("tools/list")["tools"]}
         assert client.notifications["notifications/resources/updated"].empty()

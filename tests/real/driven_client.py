@@ -1,7 +1,7 @@
 """MCP clients in a process of their own, driven from a test that reads as if they were here.
 
 An SDK that can't be imported here runs a script of ours, which does as the lines on its stdin say
-and writes what happens to its stdout.  Each line is a JSON object:
+and writes what happens to its stdout, until its stdin ends.  Each line is a JSON object:
 
     {"do": "connect", "id", "client", "url", "transport": "stream" | "sse", "mode": "legacy" | "auto"}
     {"do": "request", "id", "client", "method", "params"}
@@ -152,9 +152,14 @@ class DrivenProcess:
         self._stdin.write(json.dumps(line).encode() + b"\n")
         self._stdin.flush()
 
-    def end(self) -> None:
+    def end_input(self) -> None:
+        """Tell the process to end."""
         self._stdin.close()
-        self._reader.join(_TIMEOUT)
+
+    def close(self) -> None:
+        """Close what is left, once the process has ended; before that the reader would not let go of its pipe."""
+        self._reader.join()
+        self._stdin.close()
         self._stdout.close()
 
     def _read(self) -> None:
@@ -184,11 +189,12 @@ def open_driven_process(command: Sequence[str], directory: Path) -> Iterator[Dri
     driven = DrivenProcess(process)
     try:
         yield driven
-        driven.end()
+        driven.end_input()
         assert process.wait(_TIMEOUT) == 0
     finally:
         process.kill()
         process.wait()
+        driven.close()
 
 
 def text_of(result: Json) -> str:

@@ -141,6 +141,7 @@ async def main():
     async with anyio.create_task_group() as tasks:
         async for text in anyio.wrap_file(sys.stdin):
             tasks.start_soon(act, tasks, json.loads(text))
+        tasks.cancel_scope.cancel()
 
 
 anyio.run(main)

@@ -1,8 +1,7 @@
 """The client of the `mcp` SDK 1.x, which most installed Python clients still are, meets a server on 2.x."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,15 +28,20 @@ def process() -> Iterator[DrivenProcess]:
 
 
 @pytest.fixture(scope="module", params=["stream", "sse"])
-def connect(
-    request: pytest.FixtureRequest, proxy: RunningProxy, process: DrivenProcess
-) -> Callable[[], AbstractContextManager[DrivenClient]]:
-    return lambda: process.connect(proxy, request.param)
+def transport(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
 
 
 @pytest.fixture(scope="module")
-def client(connect: Callable[[], AbstractContextManager[DrivenClient]]) -> Iterator[DrivenClient]:
-    with connect() as connected:
+def client(transport: str, proxy: RunningProxy, process: DrivenProcess) -> Iterator[DrivenClient]:
+    with process.connect(proxy, transport) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def other(transport: str, proxy: RunningProxy, process: DrivenProcess) -> Iterator[DrivenClient]:
+    with process.connect(proxy, transport) as connected:
         yield connected
 
 

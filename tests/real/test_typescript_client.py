@@ -2,8 +2,7 @@
 
 import base64
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,9 @@ from .proxy_process import RunningProxy, open_proxy
 pytestmark = pytest.mark.node
 
 HERE = Path(__file__).parent
+
+# By the generation of the SDK.
+Processes = dict[int, DrivenProcess]
 
 
 class Way(NamedTuple):
@@ -35,7 +37,7 @@ WAYS_OF_UNKNOWN_ERA = [Way(2, "stream", "auto"), Way(2, "sse", "auto")]
 
 
 @pytest.fixture(scope="module")
-def node_processes() -> Iterator[Callable[[int], DrivenProcess]]:
+def processes() -> Iterator[Processes]:
     script = (HERE / "typescript_client.mjs").read_text()
     # Evaluated, rather than run where it is, it finds its packages from the working directory.
     command = ["node", "--input-type=module", "--eval", script, "--"]
@@ -44,7 +46,7 @@ def node_processes() -> Iterator[Callable[[int], DrivenProcess]]:
         open_driven_process([*command, "1"], folder) as first,
         open_driven_process([*command, "2"], folder) as second,
     ):
-        yield {1: first, 2: second}.__getitem__
+        yield {1: first, 2: second}
 
 
 @pytest.fixture(scope="module", params=WAYS, ids=str)
@@ -63,15 +65,14 @@ def sdk_server() -> Iterator[RunningProxy]:
 
 
 @pytest.fixture(scope="module")
-def connect(
-    way: Way, sdk_server: RunningProxy, node_processes: Callable[[int], DrivenProcess]
-) -> Callable[[], AbstractContextManager[DrivenClient]]:
-    return lambda: node_processes(way.generation).connect(sdk_server, way.transport, way.mode)
+def client(way: Way, sdk_server: RunningProxy, processes: Processes) -> Iterator[DrivenClient]:
+    with processes[way.generation].connect(sdk_server, way.transport, way.mode) as connected:
+        yield connected
 
 
 @pytest.fixture(scope="module")
-def client(connect: Callable[[], AbstractContextManager[DrivenClient]]) -> Iterator[DrivenClient]:
-    with connect() as connected:
+def other(way: Way, sdk_server: RunningProxy, processes: Processes) -> Iterator[DrivenClient]:
+    with processes[way.generation].connect(sdk_server, way.transport, way.mode) as connected:
         yield connected
 
 
@@ -94,10 +95,8 @@ def everything_server() -> Iterator[RunningProxy]:
 
 
 @pytest.fixture(scope="module")
-def everything(
-    way: Way, everything_server: RunningProxy, node_processes: Callable[[int], DrivenProcess]
-) -> Iterator[DrivenClient]:
-    with node_processes(way.generation).connect(everything_server, way.transport) as connected:
+def everything(way: Way, everything_server: RunningProxy, processes: Processes) -> Iterator[DrivenClient]:
+    with processes[way.generation].connect(everything_server, way.transport) as connected:
         # Roots are asked for on the server's own initiative, a while after the handshake, and never again: whoever
         # comes first, the answer is needed for all.
         connected.next_question("roots/list").answer(roots=[{"uri": "file:///home/ada", "name": "Ada's"}])
@@ -214,9 +213,9 @@ def filesystem_server(shared_folder: Path) -> Iterator[RunningProxy]:
 
 @pytest.fixture(scope="module")
 def filesystem(
-    way: Way, filesystem_server: RunningProxy, shared_folder: Path, node_processes: Callable[[int], DrivenProcess]
+    way: Way, filesystem_server: RunningProxy, shared_folder: Path, processes: Processes
 ) -> Iterator[DrivenClient]:
-    with node_processes(way.generation).connect(filesystem_server, way.transport) as connected:
+    with processes[way.generation].connect(filesystem_server, way.transport) as connected:
         connected.next_question("roots/list").answer(roots=[{"uri": shared_folder.as_uri()}])
         yield connected
 

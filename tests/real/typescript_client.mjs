@@ -115,3 +115,4 @@ for await (const text of createInterface({ input: process.stdin, crlfDelay: Infi
     ({ code, message, data }) => say({ id: line.id, error: { code, message, data } }),
   );
 }
+process.exit(0);

@@ -20,6 +20,7 @@ from typing import Final
 import trio
 
 from ..config import Config
+from ..cursor import Cursor
 from ..directory import Directory
 from ..exchange import ClientLeft, Exchange, priming
 from ..protocol.errors import (
@@ -34,7 +35,7 @@ from ..protocol.errors import (
 from ..protocol.headers import EVENT_STREAM, JSON, check_accept, check_content_type, check_revision
 from ..protocol.messages import Message, Request, Response, parse_body
 from ..protocol.revisions import BATCH_REVISION, has_batches, has_priming_events
-from ..session import Cursor, Session
+from ..session import Session
 
 ANSWER_AT_ONCE: Final = 0.05
 """Seconds in which a lone answer is sent as one JSON body.

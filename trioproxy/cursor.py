@@ -1,0 +1,189 @@
+"""Who reads which stream: a cursor for each connection, and the readers of one session together.
+
+    with readers.attach(stream) as cursor:
+        number, messages = await cursor.read()
+
+The pure half keeps what streams carry (`protocol.event_log`); this half waits for it.  The newest reader of a stream wins:
+the one before is usually a connection that has died without a word.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from .protocol.event_log import EventLog, Stream
+
+
+class Cursor:
+    """A connection's place in a stream, for as long as the `with` block of `attach` runs.
+
+    `read` returns what has come, and waits while there is nothing.
+
+    Attributes:
+      position: the number of the next message to read.
+      is_superseded: a newer connection reads the stream now.
+    """
+
+    __slots__ = ("_arrived", "_is_out_of_patience", "_readers", "is_superseded", "position", "stream")
+
+    def __init__(self, readers: Readers, stream: Stream, position: int) -> None:
+        self.stream = stream
+        self.position = position
+        self.is_superseded = False
+        self._readers = readers
+        self._arrived = trio.lowlevel.ParkingLot()
+        self._is_out_of_patience = False
+
+    def __enter__(self) -> Cursor:
+        self._readers.add(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._readers.remove(self)
+
+    async def read(self) -> tuple[int, list[bytes]]:
+        """Return the messages that have come since the last call, and the number of the first.
+
+        No messages mean the end: the stream is finished, or a newer connection reads it now.
+        """
+        stream = self.stream
+        while not self.is_superseded:
+            if self.position < stream.end:
+                first = max(self.position, stream.start)
+                messages = stream.read(first)
+                self.position = stream.end
+                self._readers.note_progress()
+                return first, messages
+            if stream.is_finished:
+                break
+            await self._arrived.park()
+        return self.position, []
+
+    async def wait_answer(self, patience: float) -> bool:
+        """Return whether the stream's one message, its answer, comes within `patience` seconds and before any other."""
+        stream = self.stream
+        if stream.end == self.position:
+            self._readers.limit_patience(self, patience)
+            while stream.end == self.position and not (self.is_superseded or self._is_out_of_patience):
+                await self._arrived.park()
+        return stream.is_finished and self.position == 1 and stream.end == 2
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether there is nothing to be waited for."""
+        return self.stream.end > self.position or self.stream.is_finished
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether there is nothing more to be read: all of a finished stream was, or a newer connection reads it."""
+        return self.is_superseded or (self.stream.is_finished and self.position >= self.stream.end)
+
+    def wake(self) -> None:
+        """Let who waits look again."""
+        self._arrived.unpark_all()
+
+    def supersede(self) -> None:
+        """End this cursor, since another connection has taken the stream over."""
+        self.is_superseded = True
+        self.wake()
+
+    def run_out_of_patience(self) -> None:
+        """End `wait_answer`."""
+        self._is_out_of_patience = True
+        self.wake()
+
+
+class Readers:
+    """The cursors of one session.
+
+    Args:
+      on_change: called when a reader has come or gone.
+      expect_by: called with a time at which `check_patience` wants to be called.
+    """
+
+    def __init__(self, log: EventLog, *, on_change: Callable[[], None], expect_by: Callable[[float], None]) -> None:
+        self._log: Final = log
+        self._on_change = on_change
+        self._expect_by = expect_by
+        self._cursors: dict[Stream, Cursor] = {}
+        self._patience: deque[tuple[float, Cursor]] = deque()
+        self._progress = trio.lowlevel.ParkingLot()
+
+    def __len__(self) -> int:
+        return len(self._cursors)
+
+    def attach(self, stream: Stream, position: int | None = None) -> Cursor:
+        """Return a cursor over `stream`, from message `position` or the first that nobody has read.
+
+        It reads from the start of its `with` block to the end.  One that is there already comes to its end.
+        """
+        return Cursor(self, stream, stream.sent if position is None else position)
+
+    def find(self, stream: Stream) -> Cursor | None:
+        """Return who reads `stream`."""
+        return self._cursors.get(stream)
+
+    def add(self, cursor: Cursor) -> None:
+        """Let `cursor` be woken by what its stream is to carry."""
+        if older := self._cursors.get(cursor.stream):
+            older.supersede()
+        self._cursors[cursor.stream] = cursor
+        cursor.stream.attach(cursor.position)
+        self._on_change()
+
+    def remove(self, cursor: Cursor) -> None:
+        """Undo `add`, unless another cursor has taken the place."""
+        stream = cursor.stream
+        if self._cursors.get(stream) is cursor:
+            del self._cursors[stream]
+            stream.is_attached = False
+            self._on_change()
+            self.note_progress()
+            if stream.is_finished and not self._log.keeps_sent:
+                self._log.forget(stream)
+
+    def wake_all(self) -> None:
+        """Let all look again."""
+        for cursor in self._cursors.values():
+            cursor.wake()
+
+    # Slow readers
+
+    def note_progress(self) -> None:
+        """A connection has read, or is no more: there may be room in the log."""
+        if self._progress:
+            self._progress.unpark_all()
+
+    async def wait_room(self) -> None:
+        """Return once the log is not full."""
+        while self._log.is_full:
+            await self._progress.park()
+
+    def let_go_of_stalled(self) -> int:
+        """End the cursors that have something to read, and return how many they were."""
+        stalled = [(stream, cursor) for stream, cursor in self._cursors.items() if stream.sent < stream.end]
+        for stream, cursor in stalled:
+            cursor.supersede()
+            del self._cursors[stream]
+            stream.is_attached = False
+        self._on_change()
+        return len(stalled)
+
+    # Impatient ones
+
+    def limit_patience(self, cursor: Cursor, seconds: float) -> None:
+        """Wake `cursor` in so many seconds, the same for all; most will have what they wait for by then."""
+        until = trio.current_time() + seconds
+        self._patience.append((until, cursor))
+        self._expect_by(until)
+
+    def check_patience(self, now: float) -> float | None:
+        """Wake those who have waited long enough, and return when the next will have, if there is one."""
+        # Most have what they were waiting for: who looked at each in its turn would wake up for each.
+        while self._patience and (self._patience[0][0] <= now or self._patience[0][1].has_answer):
+            self._patience.popleft()[1].run_out_of_patience()
+        return self._patience[0][0] if self._patience else None
