@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import Iterator
 
-
 import pytest
 import trio
 from trio.testing import MockClock
@@ -64,5 +63,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-

@@ -162,7 +162,9 @@ async def request(url: str, method: str = "GET", headers: Mapping[str, str] = {}
 
 
 @asynccontextmanager
-async def open_stream(url: str, method: str = "GET", headers: Mapping[str, str] = {}, body: bytes = b"") -> AsyncIterator[Stream]:
+async def open_stream(
+    url: str, method: str = "GET", headers: Mapping[str, str] = {}, body: bytes = b""
+) -> AsyncIterator[Stream]:
     """Send one request on a connection of its own, and read its response event by event; leaving cuts it off."""
     parts = urlsplit(url)
     async with connect(url) as connection:

@@ -220,7 +220,8 @@ class Connection(TCPServer):
 
     def _look_at(self, request: h11.Request) -> tuple[TrioproxyError, int] | None:
         """Note whether a body will follow; return what is wrong with the request though h11 accepts it, and a status."""
-        self._headers = headers = list(request.headers)
+        # As `list(request.headers)`, which takes three times as long.
+        self._headers = headers = [(name.lower(), value) for name, value in request.headers.raw_items()]
         framing = [value for name, value in headers if name in _FRAMING]
         if len(framing) > 1:
             # The stuff of request smuggling (RFC 9112 §6.1).  h11 has refused or joined two of the same name.

@@ -150,6 +150,7 @@ class Directory:
         berth.name = f"session {session.short_id}"
         berth.session = self._sessions[session.id] = session
         berth.claimed.set()
+        self._deaths_in_a_row = 0
         self.keep_spares()
         return session
 
@@ -231,7 +232,6 @@ class Directory:
             await berth.claimed.wait()
             nursery.cancel_scope.cancel()
         if berth.claimed.is_set():
-            self._deaths_in_a_row = 0
             return True
         if berth in self._spares:
             self._spares.remove(berth)
