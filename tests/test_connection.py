@@ -515,6 +515,26 @@ async def test_a_receive_that_was_given_up_loses_nothing() -> None:
         assert (await ask(client, b"hello")).body == b"hello"
 
 
+async def test_who_sends_faster_than_it_is_served_has_to_wait() -> None:
+    """What is read to see the client leave is kept until its turn comes, and there is a bound to that."""
+    looked = trio.Event()
+
+    async def look_often(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(400):
+            with trio.move_on_after(0.001):
+                await receive()
+                await receive()
+        looked.set()
+        await trio.sleep_forever()
+
+    async with serving(look_often) as listener, wire.connect(listener.url) as greedy, trio.open_nursery() as nursery:
+        nursery.start_soon(greedy.stream.send_all, OK * 500_000)
+        await looked.wait()
+        await wait_all_tasks_blocked()
+        assert nursery.child_tasks, "20 MB of requests were taken"
+        nursery.cancel_scope.cancel()
+
+
 # Time
 
 

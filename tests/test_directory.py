@@ -220,6 +220,7 @@ async def test_a_spare_that_dies_takes_no_session_along_though_no_child_has_answ
 ) -> None:
     """As where two servers of a kind can't live beside each other: the second one fails, and the first one works."""
     async with run("sh", "-c", "mkdir lock || exit 1; cat; rmdir lock", cwd=tmp_path) as directory:
+        await until((tmp_path / "lock").exists)
         session = await directory.open()
         await until(lambda: directory.restarts >= 1)
         assert directory.last_exit == "the server exited with status 1"
@@ -230,10 +231,11 @@ async def test_a_spare_that_dies_takes_no_session_along_though_no_child_has_answ
 
 
 async def test_a_command_that_is_gone_for_a_while_is_tried_again(tmp_path: Path) -> None:
-    script, away = tmp_path / "server", tmp_path / "away"
-    script.write_text("#!/bin/sh\nexec cat\n")
+    script, away, started = tmp_path / "server", tmp_path / "away", tmp_path / "server.started"
+    script.write_text("#!/bin/sh\n: >$0.started\nexec cat\n")
     script.chmod(0o755)
     async with run(str(script)) as directory:
+        await until(started.exists)
         os.rename(script, away)
         session = await directory.open()
         await until(lambda: directory.restarts >= 1)
@@ -362,8 +364,7 @@ async def test_children_can_be_killed_without_ceremony() -> None:
         stream = await session.submit([parse_line(b'{"jsonrpc":"2.0","id":1,"method":"x"}')])
         assert stream is not None
         directory.is_draining = True
-        start = trio.current_time()
         directory.kill_children()
-        await session.wait_ended()
+        with trio.fail_after(1):
+            await session.wait_ended()
         assert json.loads(stream.read(1)[-1])["error"]["data"]["signal"] == "SIGKILL"
-    assert trio.current_time() - start < 2

@@ -21,6 +21,8 @@ from .protocol.origins import OriginPolicy
 
 logger = logging.getLogger("trioproxy.app")
 
+_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
+
 Endpoint = Callable[[Exchange], Awaitable[None]]
 
 
@@ -39,7 +41,9 @@ class Application:
             self._endpoints[paths.sse_endpoint] = http_sse.listen
             self._endpoints[paths.message_endpoint] = http_sse.post
         self._listen = config.listen
-        self._policy = OriginPolicy((config.listen.host, *config.listen.allowed_hosts))
+        # To listen everywhere is to have no name.
+        names = () if config.listen.host in _EVERYWHERE else (config.listen.host,)
+        self._policy = OriginPolicy((*names, *config.listen.allowed_hosts))
 
     async def __call__(
         self,

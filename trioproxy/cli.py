@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import resource
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ from .values import QUESTION
 
 DEMO = (sys.executable, "-m", "trioproxy.demo")
 
+_FILES = 65536
 _PROTECTIONS = ("MCP_PROXY_API_KEY", "MCP_PROXY_AUTH_", "MCP_PROXY_OAUTH_")
 
 _SECTIONS: Mapping[str, Callable[..., Any]] = {
@@ -223,6 +225,7 @@ def run_to_its_end(serve: Callable[[Config], Awaitable[None]], config: Config) -
     """
     import trio
 
+    _raise_file_limit()
     status = 0
     try:
         trio.run(serve, config)
@@ -231,6 +234,17 @@ def run_to_its_end(serve: Callable[[Config], Awaitable[None]], config: Config) -
         for error in _leaves(group):
             logs.report_failure(error, config.log)
     return status
+
+
+def _raise_file_limit() -> None:
+    """Allow ourselves as many open files as we may have: each child takes four, and each client one.
+
+    Most systems give a process 1024 and let it ask for more.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if most == resource.RLIM_INFINITY else min(_FILES, most)
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

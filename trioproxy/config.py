@@ -27,9 +27,9 @@ def is_url_path(text: str) -> bool:
     """Tell whether `text` can be a path that we serve, or the beginning of one.
 
     A second slash at the start would make a host of what follows it (RFC 3986 §4.2), and clients get these paths as
-    relative references.
+    relative references.  Browsers take a backslash for a slash.
     """
-    plain = text.isascii() and text.isprintable() and not any(c in text for c in "?# ")
+    plain = text.isascii() and text.isprintable() and not any(c in text for c in "?# \\")
     return plain and text.startswith("/") and not text.startswith("//")
 
 

@@ -345,15 +345,13 @@ class Connection(TCPServer):
 
     async def _wait_gone(self) -> None:
         """Return once the client has closed its side."""
-        read_ahead = 0
         with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             while not self._lost and self._malformed is None:
-                if read_ahead > _MAX_READ_AHEAD:
+                if len(self._http.trailing_data[0]) > _MAX_READ_AHEAD:
                     # Somebody sends requests faster than they are served.  Whether they leave is told by the next write.
                     await trio.sleep_forever()
                 data = await self._read()
                 self._http.receive_data(data)
-                read_ahead += len(data)
                 if not data:
                     break
         self._lost = self._lost or self._malformed is None

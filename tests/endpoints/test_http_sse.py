@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
-import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests import wire
@@ -28,7 +27,7 @@ class SSEClient:
     """A client of HTTP with SSE: the stream, and where to POST."""
 
     def __init__(self, stream: wire.Stream, endpoint: str) -> None:
-        self.stream = stream
+        self.stream: Any = stream
         self.endpoint = endpoint
 
     async def post(self, message: Any, **headers: str) -> Answer:
@@ -42,9 +41,9 @@ class SSEClient:
         assert answer.status == 202, answer
         return await self.stream.next_message()
 
-    async def initialize(self, revision: str = FIRST, capabilities: Any = {}) -> Any:
+    async def initialize(self, revision: str = FIRST, capabilities: Any = None) -> Any:
         info = {"name": "wire", "version": "1"}
-        hello = request("initialize", 0, protocolVersion=revision, capabilities=capabilities, clientInfo=info)
+        hello = request("initialize", 0, protocolVersion=revision, capabilities=capabilities or {}, clientInfo=info)
         answer = await self.ask(hello)
         assert (await self.post(INITIALIZED)).status == 202
         return answer["result"]
@@ -127,7 +126,9 @@ async def test_who_asks_for_the_stream_gets_it_whatever_is_accepted(accept: str 
     async with open_puppet() as proxy:
         headers = {} if accept is None else {"accept": accept}
         async with wire.open_stream(sse_url(proxy), "GET", headers) as stream:
-            assert (await stream.next_event()).name == "endpoint"
+            event = await stream.next_event()
+            assert event is not None
+            assert event.name == "endpoint"
 
 
 async def test_everything_the_server_says_is_on_the_one_stream_in_order() -> None:

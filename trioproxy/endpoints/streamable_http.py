@@ -143,19 +143,18 @@ class StreamableHTTP:
         is_batch: bool = False,
     ) -> None:
         """Answer with what the stream carries: as one body where that will do, else as a stream."""
-        body: bytes | None = None
+        answers: list[bytes] = []
         answered = await cursor.wait_answer(ANSWER_AT_ONCE)
-        if self._json_only:
+        if answered and (self._json_only or not is_batch):
+            _, answers = await cursor.read()
+        elif self._json_only:
             answers = await self._collect(exchange, cursor)
-            body = b"[%b]" % b",".join(answers) if is_batch else answers[0]
-        elif answered and not is_batch:
-            _, (body,) = await cursor.read()
         if session.is_refused or session.has_ended:
             # There is no session whose id could be told.
             headers = ()
-        if body is not None:
+        if answers:
             session.log.forget(cursor.stream)
-            await exchange.respond_json(200, body, headers)
+            await exchange.respond_json(200, b"[%b]" % b",".join(answers) if is_batch else answers[0], headers)
             return
         # Without sessions nothing can be resumed, and an id would promise that it can.
         keeps = session.log.keeps_sent and not self._config.stateless
