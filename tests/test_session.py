@@ -86,12 +86,17 @@ class Talk:
 
 @asynccontextmanager
 async def open_session(
-    *, mixes: bool = True, single_stream: bool = False, times: Mapping[str, Any] = {}, **limits: Any
+    *,
+    mixes: bool = True,
+    single_stream: bool = False,
+    declines: bool = False,
+    times: Mapping[str, Any] = {},
+    **limits: Any,
 ) -> AsyncIterator[Talk]:
     """Run a session that ends with the block, if not before."""
     config = Config(ChildConfig(("server",)), times=TimeConfig(**times), limits=LimitConfig(**limits))
     server = MemoryTransport()
-    session = Session(server, config, mixes=mixes, single_stream=single_stream)
+    session = Session(server, config, mixes=mixes, single_stream=single_stream, declines=declines)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(session.run)
         yield Talk(session, server)
@@ -202,6 +207,24 @@ async def test_where_a_response_is_one_body_its_stream_carries_one_answer(autoju
         await talk.answer(1)
         assert len(talk.carried(stream)) == 1
         assert talk.carried(talk.session.log.standalone) == [note()]
+
+
+async def test_questions_are_declined_where_no_answer_would_find_the_way_back(autojump_clock: MockClock) -> None:
+    async with open_session(declines=True) as talk:
+        stream = await talk.ask(1)
+        await talk.hear_said({"jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage"}, note())
+        refused = await talk.server.hear()
+        assert (refused["id"], refused["error"]["code"]) == ("q", -32601)
+        assert talk.carried(stream) == [note()]
+
+
+async def test_a_server_that_only_asks_and_never_reads_is_told_no_more_than_it_may_be_behind(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_session(declines=True) as talk:
+        await talk.session.submit([parse_line(json.dumps(note(size=2_000_000)).encode())])
+        await talk.hear_said(*({"jsonrpc": "2.0", "id": n, "method": "ping"} for n in range(10)))
+        assert talk.server.unheard == 1
 
 
 # What passes

@@ -308,7 +308,9 @@ class Session:
         if self._shows_messages:
             logger.debug("session %s: server: %s", self.short_id, line.decode(errors="replace"))
         if self._declines and type(message) is Request:
-            self._transport.send_nowait(refusal(message))
+            # A server that asks, and does not read what it is told, is told no more.
+            if not self._transport.is_congested:
+                self._transport.send_nowait(refusal(message))
             return
         stream = self._router.route(message, now)
         if stream is None:

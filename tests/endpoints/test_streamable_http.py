@@ -1144,8 +1144,10 @@ async def test_without_sessions_nothing_is_left_of_a_hundred_requests() -> None:
 async def test_without_sessions_a_client_that_leaves_takes_its_child_along() -> None:
     async with open_puppet(stateless=True) as proxy:
         body = json.dumps(request("wait", 1)).encode()
-        async with wire.open_stream(proxy.url, "POST", wire.JSON_HEADERS, body) as stream:
-            assert stream.status == 200
+        headers = {**wire.JSON_HEADERS, "mcp-protocol-version": LATEST}
+        async with wire.open_stream(proxy.url, "POST", headers, body) as stream:
+            event: Any = await stream.next_event()
+            assert (event.id, event.retry) == (None, None), "a promise that it can be resumed"
             (child,) = descendants(os.getpid())
         await wait_gone(child)
         assert await sessions(proxy) == 0
