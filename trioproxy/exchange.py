@@ -99,6 +99,31 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
+    async def run_while_connected(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work`, and cancel it if the client leaves.
+
+        Raises:
+          ClientLeft: it has left.
+          Exception: whatever `work` raises, as it is.
+        """
+        outcome: Exception | None = ClientLeft()
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                await self.wait_disconnect()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(watch)
+            try:
+                await work()
+                outcome = None
+            except Exception as error:
+                # Raised below; here the nursery would wrap it in a group.
+                outcome = error
+            nursery.cancel_scope.cancel()
+        if outcome is not None:
+            raise outcome
+
     # Out
 
     async def respond(self, status: int, body: bytes = b"", headers: Headers = ()) -> None:

@@ -1319,3 +1319,22 @@ async def test_a_call_that_takes_too_long_is_an_error_and_cancelled() -> None:
         assert [m["params"]["requestId"] for m in await heard(client) if m["method"] == "notifications/cancelled"] == [1]
         await client.post(saying(response(1)))
         assert (await client.post(request("repeat", 2))).status == 200
+
+
+async def test_without_sessions_a_client_that_leaves_during_the_handshake_takes_its_child_along() -> None:
+    async def wait_children(count: int) -> None:
+        while len(descendants(os.getpid())) != count:
+            await trio.sleep(0.01)  # noqa: ASYNC110  processes are somebody else's to announce
+
+    deaf = python("import sys; sys.stdin.read()")
+    async with open_test_proxy(deaf, stateless=True) as proxy:
+        await wait_children(1)
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode()
+        async with wire.connect(proxy.url) as connection:
+            head = (
+                f"POST /mcp HTTP/1.1\r\nhost: {connection.host}\r\ncontent-type: application/json\r\n"
+                f"accept: application/json, text/event-stream\r\ncontent-length: {len(body)}\r\n\r\n"
+            )
+            await connection.stream.send_all(head.encode() + body)
+            await wait_children(2)
+        await wait_children(1)

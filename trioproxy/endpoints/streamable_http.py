@@ -15,14 +15,13 @@ Not here: 2026-07-28.  Its requests are refused in a way that makes a client fal
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
-
-import trio
 
 from ..config import Config
 from ..cursor import Cursor
 from ..directory import Directory
-from ..exchange import ClientLeft, Exchange, priming
+from ..exchange import Exchange, priming
 from ..protocol.errors import (
     EventNotFound,
     InvalidRequest,
@@ -167,18 +166,12 @@ class StreamableHTTP:
     async def _collect(self, exchange: Exchange, cursor: Cursor) -> list[bytes]:
         """Return all the answers that the stream will carry."""
         answers: list[bytes] = []
-        async with trio.open_nursery() as nursery:
 
-            async def watch() -> None:
-                await exchange.wait_disconnect()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(watch)
+        async def collect() -> None:
             while not cursor.is_at_end:
-                answers += (await cursor.read())[1]
-            nursery.cancel_scope.cancel()
-        if not cursor.is_at_end:
-            raise ClientLeft
+                answers.extend((await cursor.read())[1])
+
+        await exchange.run_while_connected(collect)
         return answers
 
     # GET and DELETE
@@ -231,7 +224,7 @@ class StreamableHTTP:
         session = await self._directory.open(mixes=not self._json_only, declines=True)
         try:
             if not (type(messages[0]) is Request and messages[0].method == "initialize"):
-                await session.shake_hands(revision)
+                await exchange.run_while_connected(partial(session.shake_hands, revision))
             stream = await session.submit(messages)
             assert stream is not None
             with session.attach(stream) as cursor:
