@@ -29,6 +29,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     clock = pyfuncitem.funcargs.get("autojump_clock")
+    assert clock is None or isinstance(clock, MockClock)
 
     async def run() -> None:
         # On a clock that jumps, any limit is reached at once by a test that hangs.

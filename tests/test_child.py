@@ -19,8 +19,9 @@ import pytest
 import trio
 import trio.testing
 
-from trioproxy.child import MAX_QUEUED, STOP_RUNG, Child, describe_exit, open_child, signal_name
+from trioproxy.child import MAX_QUEUED, STOP_RUNG, Child, open_child
 from trioproxy.config import ChildConfig, Config
+from trioproxy.process_group import describe_exit, signal_name
 from trioproxy.protocol.errors import ChildError, ChildExited, CommandFailed, Unavailable
 from trioproxy.protocol.lines import OversizedLine
 from trioproxy.protocol.messages import parse_line

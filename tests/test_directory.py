@@ -99,7 +99,8 @@ async def test_what_a_child_writes_to_stderr_is_logged_under_its_session(caplog:
             other = await directory.open()
             assert session.short_id != other.short_id
             pid = await pid_of(other)
-            await until(lambda: f"session {other.short_id}: here is {pid}" in caplog.text)
+            said = (f"here is {pid}", other.short_id)
+            await until(lambda: said in [(r.getMessage(), getattr(r, "session", None)) for r in caplog.records])
     assert session.id not in caplog.text
 
 

@@ -17,26 +17,27 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from functools import cache
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import IO, Final
 
 import trio
 
+from .command import start_process
 from .config import ChildConfig
-from .protocol.errors import ChildError, ChildExited, CommandFailed
+from .process_group import ProcessGroup, describe_exit, signal_name
+from .protocol.errors import ChildError, ChildExited
 from .protocol.lines import LineFramer, OversizedLine
 
 READ_SIZE: Final = 64 * 1024
 MAX_QUEUED: Final = 1024 * 1024
 """Bytes waiting for a child to read its stdin, beyond which senders wait."""
 _PIPE_SIZE: Final = 64 * 1024
+"""What a pipe holds, unless it is told to hold more."""
 STOP_RUNG: Final = 2.0
 """Seconds for a child to act on each of: end of its stdin, SIGTERM, SIGKILL."""
 _DRAIN_TIME: Final = 0.5
@@ -44,15 +45,12 @@ _DRAIN_TIME: Final = 0.5
 _LAST_WORDS_TIME: Final = 0.1
 """Seconds for the stderr of a dead child to be read, likewise, before its end is told."""
 _MAX_LEFT: Final = 1024 * 1024
-"""Bytes that a dead child may have left in its stdout; a pipe holds 64 KiB unless somebody has enlarged it."""
+"""Bytes that a dead child may have left in its stdout, if somebody has enlarged the pipe."""
 _EXIT_TIME: Final = 1.0
 """Seconds for a child that has closed its stdout to exit."""
 _MAX_STDERR_LINE: Final = 8 * 1024
 _LAST_WORDS: Final = 20
 """Lines of stderr that are kept to explain an end."""
-
-# What the SDKs' stdio clients pass on by themselves.
-_MINIMAL_ENVIRONMENT: Final = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 
 
 @asynccontextmanager
@@ -72,7 +70,7 @@ async def open_child(
       CommandFailed: the command can't be run: not found, not executable, no such working directory.
     """
     # No checkpoint between the start of the process and the `try`: a cancellation must find somebody who ends it.
-    child = Child(_start(config), config.max_message_size, on_stderr)
+    child = Child(start_process(config), config.max_message_size, on_stderr)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child._feed_stdin)
@@ -104,6 +102,7 @@ class Child:
         self.has_spoken = False
         self.last_words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._process = process
+        self._group = ProcessGroup(process)
         self._on_stderr = on_stderr
         self._framer = LineFramer(max_message_size)
         self._left = b""  # what a dead child had written when its stdout was closed
@@ -127,7 +126,7 @@ class Child:
 
     def kill(self) -> None:
         """Send SIGKILL to the child and all its family, now."""
-        self._signal_group(signal.SIGKILL)
+        self._group.send(signal.SIGKILL)
 
     async def wait_exited(self) -> None:
         """Return once the process has ended."""
@@ -267,10 +266,10 @@ class Child:
 
     async def _watch_exit(self) -> None:
         """Wait for the process to end, and say how it did.  What it left in its pipes is still read."""
-        await _wait_exit(self._process)
+        code = await self._group.wait_leader()
         with trio.move_on_after(_LAST_WORDS_TIME):
             await self._stderr_ended.wait()
-        self._fail(ChildExited(f"the server {describe_exit(self._process.returncode)}", data=self._post_mortem()))
+        self._fail(ChildExited(f"the server {describe_exit(code)}", data=self._post_mortem()))
         self._exited.set()
         # A grandchild may hold the pipe open for ever.
         await trio.sleep(_DRAIN_TIME)
@@ -312,9 +311,9 @@ class Child:
                 nursery.start_soon(self._relay_stderr)
             for rung in (None, signal.SIGTERM, signal.SIGKILL):
                 if rung is not None:
-                    self._signal_group(rung)
+                    self._group.send(rung)
                 with trio.move_on_after(rung_time):
-                    await self._wait_group_gone()
+                    await self._group.wait_gone()
                     break
             with trio.move_on_after(_LAST_WORDS_TIME):
                 await self._stderr_ended.wait()
@@ -322,24 +321,6 @@ class Child:
         for pipe in (self._process.stdout, self._process.stderr):
             self._close(pipe)
         self._exited.set()
-
-    async def _wait_group_gone(self) -> None:
-        await _wait_exit(self._process)
-        pause = 0.002
-        while self._signal_group(0):
-            # Where we are the first process of a container, orphans become ours, and nobody else will reap them.
-            with suppress(ChildProcessError):
-                os.waitpid(-self.pid, os.WNOHANG)  # noqa: ASYNC222  it does not wait
-            await trio.sleep(pause)
-            pause = min(2 * pause, 0.05)
-
-    def _signal_group(self, number: int) -> bool:
-        """Signal every process of the group; 0 just asks.  False when there is none left."""
-        try:
-            os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
 
     async def _discard_stdout(self) -> None:
         assert self._process.stdout is not None
@@ -352,110 +333,3 @@ class Child:
         if pipe is not None and not pipe.closed:
             trio.lowlevel.notify_closing(pipe.fileno())
             pipe.close()
-
-
-def describe_exit(code: int | None) -> str:
-    """Return how a process ended, in words that follow "the server"."""
-    if code is None:
-        return "has not exited"
-    return f"exited with status {code}" if code >= 0 else f"was killed by {signal_name(-code)}"
-
-
-def signal_name(number: int) -> str:
-    """Return the name of a signal, such as SIGKILL."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _start(config: ChildConfig) -> subprocess.Popen[bytes]:
-    environment = dict(_environment(config))
-    argv = ["/bin/sh", "-c", " ".join(config.argv)] if config.shell else list(config.argv)
-    _check_runnable(argv[0], config, environment)
-    with _explained(argv):
-        # Not `trio.lowlevel.open_process`: it forks in a worker thread, and the signal that a child asks for on the
-        # death of its parent is sent on the death of the *thread* that started it.  This blocks for about a millisecond.
-        return subprocess.Popen(
-            [*_parent_death_prefix(), *argv],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=config.cwd,
-            env=environment,
-            start_new_session=True,
-        )
-
-
-def _environment(config: ChildConfig) -> Iterator[tuple[str, str]]:
-    for name, value in os.environ.items():
-        # Ours may hold keys; they are none of the child's business.
-        if not name.startswith("MCP_PROXY_") and (config.pass_environment or name in _MINIMAL_ENVIRONMENT):
-            yield name, value
-    yield from config.environment.items()
-
-
-def _check_runnable(program: str, config: ChildConfig, environment: Mapping[str, str]) -> None:
-    """Say what is wrong with the command before somebody else says it less clearly.
-
-    Raises:
-      CommandFailed: it can't be run.
-    """
-    if config.cwd is not None and not config.cwd.is_dir():
-        what = "is no directory" if config.cwd.exists() else "does not exist"
-        raise CommandFailed(f"the working directory {str(config.cwd)!r} {what}")
-    if os.sep in program:
-        path = os.path.join(config.cwd or "", program)
-        if not os.path.exists(path):
-            raise CommandFailed(f"command not found: {program!r} does not exist")
-        if os.path.isdir(path) or not os.access(path, os.X_OK):
-            raise CommandFailed(f"command not executable: {program!r}")
-    elif shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
-        hint = "; quote the arguments separately, or use --shell" if " " in program else ""
-        raise CommandFailed(f"command not found: {program!r} is nowhere in PATH{hint}")
-
-
-@contextmanager
-def _explained(argv: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CommandFailed(f"can't start {argv[0]!r}: {error.strerror}") from error
-    except ValueError as error:
-        raise CommandFailed(f"can't start {argv[0]!r}: {error}") from error
-
-
-@cache
-def _parent_death_prefix() -> tuple[str, ...]:
-    """Return what to put before a command so that it gets SIGTERM if we are killed (Linux, `prctl(PR_SET_PDEATHSIG)`).
-
-    `setpriv` belongs to util-linux.  Where it is missing, a child of a killed proxy still sees its stdin end.
-    """
-    program = shutil.which("setpriv") if sys.platform == "linux" else None
-    if program is None:
-        return ()
-    try:
-        usage = subprocess.run([program, "--help"], capture_output=True, timeout=5, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    return (program, "--pdeathsig", "TERM", "--") if b"--pdeathsig" in usage else ()
-
-
-async def _wait_exit(process: subprocess.Popen[bytes]) -> None:
-    """Return once the process has ended and is reaped."""
-    if process.poll() is None:
-        if sys.platform == "linux":
-            pidfd = os.pidfd_open(process.pid)
-            try:
-                await trio.lowlevel.wait_readable(pidfd)
-            finally:
-                os.close(pidfd)
-        else:
-            await trio.to_thread.run_sync(_wait_unreaped, process.pid, abandon_on_cancel=True)
-        process.poll()
-
-
-def _wait_unreaped(pid: int) -> None:
-    with suppress(ChildProcessError):
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)

@@ -30,6 +30,8 @@ stderr_logger = logging.getLogger("trioproxy.child")
 
 PROVE_TIME: Final = 0.5
 """Seconds that a first child has to stay alive to be taken for a working server."""
+_PROBATION: Final = 60.0
+"""Seconds in which a child that ends by itself shows that the command doesn't work, unless one has answered before."""
 _RESPAWN_FIRST: Final = 0.5
 _RESPAWN_LONGEST: Final = 30.0
 """Seconds before a dead spare is replaced: from the first, doubled with each death in a row, to the longest."""
@@ -52,7 +54,10 @@ class Berth:
 
     def hear(self, line: str) -> None:
         """Pass a line of the child's stderr on to ours, with the name of the session that it belongs to."""
-        stderr_logger.info("%s: %s", self.name, line)
+        if self.session is None:
+            stderr_logger.info("%s: %s", self.name, line)
+        else:
+            stderr_logger.info("%s", line, extra={"session": self.session.short_id})
 
 
 class Directory:
@@ -147,7 +152,6 @@ class Directory:
             raise ShuttingDown("the proxy is shutting down", headers=RETRY_AFTER)
         assert berth.child is not None
         session = Session(berth.child, self._config, mixes=mixes, single_stream=single_stream, declines=declines)
-        berth.name = f"session {session.short_id}"
         berth.session = self._sessions[session.id] = session
         berth.claimed.set()
         self._deaths_in_a_row = 0
@@ -203,18 +207,19 @@ class Directory:
     async def _run_session(self, berth: Berth, child: Child) -> None:
         session = berth.session
         assert session is not None
-        logger.info("%s: open, process %d", berth.name, child.pid)
+        about = {"session": session.short_id}
+        logger.info("open, process %d", child.pid, extra=about)
         try:
             await session.run()
         except* Exception:
             # One session may fail without the others; its client has been told by now.
-            logger.exception("%s: failed", berth.name)
+            logger.exception("failed", extra=about)
         finally:
             del self._sessions[session.id]
             self._has_answered = self._has_answered or child.has_spoken
             if child.failure is not None:
                 self.last_exit = str(child.failure)
-        logger.info("%s: ended%s", berth.name, f", {child.failure}" if child.failure else "")
+        logger.info("ended%s", f", {child.failure}" if child.failure else "", extra=about)
 
     async def _wait_claimed(self, berth: Berth, child: Child) -> bool:
         """Wait until a session wants the child; False if it has died before."""
@@ -236,7 +241,7 @@ class Directory:
         if berth in self._spares:
             self._spares.remove(berth)
         assert child.failure is not None
-        if not (self._has_answered or self._sessions):
+        if berth.age < _PROBATION and not (self._has_answered or self._sessions):
             raise _command_failed(child.failure)
         logger.error("%s: %s while it waited for a session", berth.name, child.failure)
         if berth.age > _RESPAWN_LONGEST:

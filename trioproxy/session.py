@@ -103,6 +103,7 @@ class Session:
     ) -> None:
         limits = config.limits
         self.id: Final = secrets.token_urlsafe(24)
+        self._logger = logging.LoggerAdapter(logger, {"session": self.short_id})
         self.revision = BATCH_REVISION
         self.is_refused = False
         self.skipped: Counter[str] = Counter()
@@ -177,7 +178,7 @@ class Session:
             if type(message) is Notification and message.method == CANCELLED:
                 self._expect_no_answer(message.cancelled_id, now)
             if self._shows_messages:
-                logger.debug("session %s: client: %s", self.short_id, message.raw.decode(errors="replace"))
+                self._logger.debug("client: %s", message.raw.decode(errors="replace"))
             self._transport.send_nowait(message.raw)
         return stream
 
@@ -219,7 +220,7 @@ class Session:
         """A cancelled request's stream still has to end, and most servers answer it no more."""
         flight = None if request_id is None else self._router.find(request_id)
         if flight is not None and flight.request_id != self._initialize_id:
-            flight.is_cancelled = True
+            self._router.cancel(flight)
             flight.expires_at = min(flight.expires_at, now + _CANCEL_TIME)
             self._expect_by(flight.expires_at)
 
@@ -295,7 +296,7 @@ class Session:
             await self._readers.wait_room()
         if self.log.is_full:
             stalled = self._readers.let_go_of_stalled()
-            logger.warning("session %s: let go of readers that had read nothing for a while: %d", self.short_id, stalled)
+            self._logger.warning("let go of readers that had read nothing for a while: %d", stalled)
 
     def _deliver(self, line: bytes, now: float) -> None:
         try:
@@ -306,7 +307,7 @@ class Session:
             self._skip("garbage", f"{error}: {line[:_GARBAGE_SHOWN].decode(errors='replace')!r}")
             return
         if self._shows_messages:
-            logger.debug("session %s: server: %s", self.short_id, line.decode(errors="replace"))
+            self._logger.debug("server: %s", line.decode(errors="replace"))
         if self._declines and type(message) is Request:
             # A server that asks, and does not read what it is told, is told no more.
             if not self._transport.is_congested:
@@ -350,7 +351,7 @@ class Session:
 
     def _skip(self, kind: str, why: str) -> None:
         self.skipped[kind] += 1
-        logger.warning("session %s: skipped a line of the server, number %d: %s", self.short_id, self.skipped.total(), why)
+        self._logger.warning("skipped a line of the server, number %d: %s", self.skipped.total(), why)
 
     def _fail_oversized(self, line: OversizedLine) -> None:
         """A line over the limit fails the call that it answers, or else the session: it was somebody's.
@@ -360,7 +361,7 @@ class Session:
         error = LineTooLong(f"the server wrote a line of {line.length} bytes, over the limit of --max-message-size")
         request_id = find_request_answered(line)
         flight = None if request_id is None else self._router.find(request_id)
-        logger.error("session %s: %s", self.short_id, error)
+        self._logger.error("%s", error)
         if request_id in self._given_up:
             del self._given_up[request_id]
         elif flight is None or request_id == self._initialize_id:
@@ -402,7 +403,7 @@ class Session:
                 if self._end is not None:
                     return
             if self._idle_until() <= now:
-                logger.info("session %s: idle, ended", self.short_id)
+                self._logger.info("idle, ended")
                 self.close(ChildExited("the session was idle for too long"))
                 return
             deadline = min((f.expires_at for f in self._router), default=self._idle_until())
@@ -442,7 +443,7 @@ class Session:
             self._append(flight.stream, cancelled_response(request_id))
             return
         error = RequestTimedOut(f"the server did not answer within {flight.time_limit:g} s")
-        logger.warning("session %s: request %r: %s", self.short_id, request_id, error)
+        self._logger.warning("request %r: %s", request_id, error)
         self._answer(flight, error)
         if request_id == self._initialize_id:
             # "The initialize request MUST NOT be cancelled by clients" (Utilities §Cancellation); without it there is

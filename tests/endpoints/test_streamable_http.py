@@ -1323,8 +1323,8 @@ async def test_a_call_that_takes_too_long_is_an_error_and_cancelled() -> None:
 
 async def test_without_sessions_a_client_that_leaves_during_the_handshake_takes_its_child_along() -> None:
     async def wait_children(count: int) -> None:
-        while len(descendants(os.getpid())) != count:
-            await trio.sleep(0.01)  # noqa: ASYNC110  processes are somebody else's to announce
+        while len(descendants(os.getpid())) != count:  # noqa: ASYNC110  processes are not announced
+            await trio.sleep(0.01)
 
     deaf = python("import sys; sys.stdin.read()")
     async with open_test_proxy(deaf, stateless=True) as proxy:

@@ -177,3 +177,22 @@ def test_a_request_without_a_limit_never_expires() -> None:
     desk = Desk()
     desk.ask(1, limit=math.inf)
     assert [flight.expires_at for flight in desk.router] == [math.inf]
+
+
+def test_a_stream_whose_request_was_cancelled_is_not_the_only_one_that_somebody_listens_to() -> None:
+    log = EventLog(b"tag", max_events=None, max_bytes=None)
+    router = Router(log.standalone)
+    question = parse_line(b'{"jsonrpc":"2.0","id":7,"method":"roots/list"}')
+    cancelled, other = log.open_stream(), log.open_stream()
+    for request_id, stream in ((b"1", cancelled), (b"2", other)):
+        request = parse_line(b'{"jsonrpc":"2.0","id":%b,"method":"tools/call"}' % request_id)
+        assert isinstance(request, Request)
+        router.take_off(request, stream, 300, 0)
+    assert router.route(question, 0) is log.standalone
+    flight = router.find(1)
+    assert flight is not None
+    router.cancel(flight)
+    router.cancel(flight)
+    assert router.route(question, 0) is other
+    router.land(flight)
+    assert router.route(question, 0) is other

@@ -5,7 +5,8 @@ the connected streams".  Which one, by the first rule that applies:
 
     a response                      the stream of its request
     progress                        the stream of the request whose token it carries
-    anything else                   the only stream with requests in flight, if there is exactly one
+    anything else                   the only stream with requests in flight, cancelled ones not counted, if there is
+                                    exactly one
                                     else the standalone stream
 
 The last but one is for the many clients that open no standalone stream: what the child says while it works on their one
@@ -56,6 +57,7 @@ class Router:
         self._mixes = mixes
         self._flights: dict[RequestId, Flight] = {}
         self._by_token: dict[ProgressToken, Flight] = {}
+        self._cancelled = 0  # how many of them
         # How many requests each stream still has to answer; a batch shares one.
         self._open: dict[Stream, int] = {}
 
@@ -95,14 +97,22 @@ class Router:
                 if not flight.is_cancelled:
                     flight.expires_at = now + flight.time_limit
                 return flight.stream if self._mixes else self._standalone
-        if self._mixes and len(self._open) == 1:
-            return next(iter(self._open))
+        if self._mixes:
+            listened_to = self._open.keys() if not self._cancelled else {f.stream for f in self if not f.is_cancelled}
+            if len(listened_to) == 1:
+                return next(iter(listened_to))
         return self._standalone
+
+    def cancel(self, flight: Flight) -> None:
+        """Note that the client does not want the answer any more, and may not listen on its stream."""
+        self._cancelled += not flight.is_cancelled
+        flight.is_cancelled = True
 
     def land(self, flight: Flight) -> Stream:
         """Note that `flight` is answered, and return its stream."""
         stream = flight.stream
         del self._flights[flight.request_id]
+        self._cancelled -= flight.is_cancelled
         if flight.token is not None and self._by_token.get(flight.token) is flight:
             del self._by_token[flight.token]
         self._open[stream] -= 1
