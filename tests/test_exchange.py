@@ -12,7 +12,7 @@ import trio.testing
 from tests import wire
 from tests.proxies import open_test_proxy
 from tests.puppet import PUPPET, log, request, saying
-from tests.serving import serving, wait_until
+from tests.serving import wait_until
 from trioproxy import connection as connection_module
 from trioproxy import exchange as module
 from trioproxy.exchange import ClientLeft, Exchange
@@ -103,21 +103,6 @@ async def test_a_refusal_is_a_json_rpc_error_with_the_status_and_headers_of_its_
     assert start["status"] == 404
     assert {(b"content-type", b"application/json"), (b"retry-after", b"5")} <= set(start["headers"])
     assert body["body"] == b'{"jsonrpc":"2.0","id":"abc","error":{"code":-32001,"message":"gone"}}'
-
-
-async def test_events_are_seen_as_soon_as_the_stream_is_open() -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        exchange = Exchange(scope, receive, send)
-        await exchange.start_events(b": hello\n\n")
-        await exchange.wait_disconnect()
-
-    async with serving(app) as listener, wire.open_stream(listener.url + "/") as stream:
-        assert stream.headers["content-type"] == "text/event-stream"
-        assert stream.headers["cache-control"] == "no-cache, no-transform"
-        assert stream.headers["x-accel-buffering"] == "no"
-        event = await stream.next_event()
-        assert event is not None
-        assert event.comment == "hello"
 
 
 # Streams of a session

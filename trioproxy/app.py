@@ -1,6 +1,7 @@
 """The ASGI application: who may ask, what for, and which endpoint answers.
 
-The one place where an error becomes a response; what an endpoint raises is looked up in the table of `protocol.errors`.
+What an endpoint raises becomes a response here, by the table of `protocol.errors`; what never reached the application is
+refused by `connection` and `listener`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Application:
         """Serve one exchange (ASGI)."""
         scope["root_path"] = self._listen.root_path
         if self._listen.trusted_proxies and _is_trusted(scope, self._listen):
-            _believe_front(scope)
+            _believe_reverse_proxy(scope)
         exchange = Exchange(scope, receive, send)
         try:
             if exchange.path == "/ping":
@@ -78,10 +79,10 @@ def _is_trusted(scope: dict[str, Any], listen: ListenConfig) -> bool:
     return client is None or any(ip_address(client[0]) in network for network in listen.trusted_proxies)
 
 
-def _believe_front(scope: dict[str, Any]) -> None:
-    """Take the client's address, scheme, host and prefix from what a trusted front says (X-Forwarded-*).
+def _believe_reverse_proxy(scope: dict[str, Any]) -> None:
+    """Take host and prefix from what a trusted reverse proxy says (X-Forwarded-*).
 
-    Of several values the last is the front's own; those before it are what the client has told the front.
+    Of several values the last is its own; those before it are what the client has told it.
     """
     headers = dict(scope["headers"])
 
@@ -89,10 +90,6 @@ def _believe_front(scope: dict[str, Any]) -> None:
         value: bytes = headers.get(b"x-forwarded-" + name, b"")
         return value.rpartition(b",")[2].strip()
 
-    if address := said(b"for"):
-        scope["client"] = (address.decode("latin-1"), 0)
-    if (scheme := said(b"proto")) in (b"http", b"https"):
-        scope["scheme"] = scheme.decode()
     if host := said(b"host"):
         scope["headers"] = [(k, v) for k, v in scope["headers"] if k != b"host"] + [(b"host", host)]
     prefix = said(b"prefix").decode("latin-1").rstrip("/")

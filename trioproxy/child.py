@@ -4,8 +4,8 @@
         child.send_nowait(message)
         lines = await child.receive()
 
-Who does what: one task writes stdin, one reads stderr, one waits for the exit; stdout is read by whoever calls `receive`,
-so that a message goes from the pipe to where it is needed without changing hands.
+Who does what: one task writes stdin (a lone short message excepted), one reads stderr, one waits for the exit; stdout is
+read by whoever calls `receive`, so that a message goes from the pipe to where it is needed without changing hands.
 
 The end of the block is the shutdown that the specification draws (Lifecycle §Shutdown, stdio): close stdin, wait, SIGTERM,
 wait, SIGKILL; here for the whole process group, since what `sh -c` or `npx` started is ours as well.  A process that has
@@ -214,8 +214,9 @@ class Child:
     async def _feed_stdin(self) -> None:
         """Write what is queued.
 
-        No other task writes: a cancelled write leaves half a line in the pipe, for the next message to be glued to.
-        This one is cancelled only together with the child.
+        What could be cut in two is written by this task alone: a cancelled write leaves half a line in the pipe, for the
+        next message to be glued to.  (`send_nowait` writes only what a pipe takes whole or not at all, and only while
+        nothing is queued.)  This task is cancelled only together with the child.
         """
         while True:
             while not self._outbox:

@@ -138,6 +138,7 @@ def configure(given: dict[str, list[Given]], command: tuple[str, ...]) -> Config
         section, _, field = option.sets.rpartition(".")
         if field and option.name in values:
             sections[section][field] = values[option.name]
+    sections[""]["shows_example"] = values["demo"]
     sections["child"]["argv"] = choose_command(command, demo=values["demo"], shell=values["shell"])
 
     if "endpoint" in values:

@@ -40,7 +40,7 @@ class ListenConfig:
     Args:
       port: 0 lets the system pick one.
       uds: serve on this Unix socket instead of `host` and `port`.
-      root_path: the prefix that a front strips; it is put before every path that we hand out.
+      root_path: the prefix that a reverse proxy strips; it is put before every path that we hand out.
       ssl_ca, ssl_verify_client: with both, a client must show a certificate signed by the CA.
       trusted_proxies: peers whose X-Forwarded-* headers are believed.
     """
@@ -201,7 +201,13 @@ class LogConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """All that one proxy is told."""
+    """All that one proxy is told.
+
+    Args:
+      stateless: each POST stands alone, with a child of its own; there are no sessions but those of HTTP with SSE.
+      json_response: a request is answered with JSON, never with a stream.
+      shows_example: a command that tries the proxy out is printed once it serves.
+    """
 
     child: ChildConfig
     listen: ListenConfig = field(default_factory=ListenConfig)
@@ -211,3 +217,4 @@ class Config:
     log: LogConfig = field(default_factory=LogConfig)
     stateless: bool = False
     json_response: bool = False
+    shows_example: bool = False

@@ -56,7 +56,7 @@ class Cursor:
                 first = max(self.position, stream.start)
                 messages = stream.read(first)
                 self.position = stream.end
-                self._readers.note_progress()
+                self._readers.note_read()
                 return first, messages
             if stream.is_finished:
                 break
@@ -73,8 +73,8 @@ class Cursor:
         return stream.is_finished and self.position == 1 and stream.end == 2
 
     @property
-    def has_answer(self) -> bool:
-        """Whether there is nothing to be waited for."""
+    def has_something(self) -> bool:
+        """Whether `read` would return at once."""
         return self.stream.end > self.position or self.stream.is_finished
 
     @property
@@ -111,7 +111,7 @@ class Readers:
         self._expect_by = expect_by
         self._cursors: dict[Stream, Cursor] = {}
         self._patience: deque[tuple[float, Cursor]] = deque()
-        self._progress = trio.lowlevel.ParkingLot()
+        self._room = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
         return len(self._cursors)
@@ -142,7 +142,7 @@ class Readers:
             del self._cursors[stream]
             stream.is_attached = False
             self._on_change()
-            self.note_progress()
+            self.note_read()
             if stream.is_finished and not self._log.keeps_sent:
                 self._log.forget(stream)
 
@@ -153,15 +153,15 @@ class Readers:
 
     # Slow readers
 
-    def note_progress(self) -> None:
+    def note_read(self) -> None:
         """A connection has read, or is no more: there may be room in the log."""
-        if self._progress:
-            self._progress.unpark_all()
+        if self._room:
+            self._room.unpark_all()
 
     async def wait_room(self) -> None:
         """Return once the log is not full."""
         while self._log.is_full:
-            await self._progress.park()
+            await self._room.park()
 
     def let_go_of_stalled(self) -> int:
         """End the cursors that have something to read, and return how many they were."""
@@ -184,6 +184,6 @@ class Readers:
     def check_patience(self, now: float) -> float | None:
         """Wake those who have waited long enough, and return when the next will have, if there is one."""
         # Most have what they were waiting for: who looked at each in its turn would wake up for each.
-        while self._patience and (self._patience[0][0] <= now or self._patience[0][1].has_answer):
+        while self._patience and (self._patience[0][0] <= now or self._patience[0][1].has_something):
             self._patience.popleft()[1].run_out_of_patience()
         return self._patience[0][0] if self._patience else None

@@ -23,7 +23,7 @@ import trio
 from .child import Child, open_child
 from .config import Config
 from .protocol.errors import ChildError, CommandFailed, SessionNotFound, ShuttingDown, TooManySessions, TrioproxyError
-from .session import RETRY_AFTER, Session
+from .session import Session
 
 logger = logging.getLogger("trioproxy.directory")
 stderr_logger = logging.getLogger("trioproxy.child")
@@ -140,16 +140,16 @@ class Directory:
           CommandFailed: there was no spare, and no child could be started.
         """
         if self.is_draining:
-            raise ShuttingDown("the proxy is shutting down", headers=RETRY_AFTER)
+            raise ShuttingDown("the proxy is shutting down")
         if self.is_full:
-            raise TooManySessions(f"{len(self)} sessions are open, the limit of --max-sessions", headers=RETRY_AFTER)
+            raise TooManySessions(f"{len(self)} sessions are open, the limit of --max-sessions")
         self._opening += 1
         try:
             berth = self._take_spare() or await self._nursery.start(self._run_berth)
         finally:
             self._opening -= 1
         if self.is_draining:
-            raise ShuttingDown("the proxy is shutting down", headers=RETRY_AFTER)
+            raise ShuttingDown("the proxy is shutting down")
         assert berth.child is not None
         session = Session(berth.child, self._config, mixes=mixes, single_stream=single_stream, declines=declines)
         berth.session = self._sessions[session.id] = session

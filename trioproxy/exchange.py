@@ -142,16 +142,13 @@ class Exchange:
         await self.respond_json(status, json.dumps(value, separators=(",", ":")).encode(), headers)
 
     async def refuse(self, error: TrioproxyError, request_id: RequestId | None = None) -> None:
-        """Send an error as a JSON-RPC error response, with the HTTP status that it has in the table."""
+        """Send an error as a JSON-RPC error response, with the HTTP status that the table has for it.
+
+        Where that is a success, since the error is one of an accepted request, it is 502: this one was not accepted.
+        """
         status, _ = status_and_code(error)
-        # A status of success would say that the request was accepted.
         status = status if status >= 400 else 502
         await self.respond_json(status, error_response(error, request_id), error.headers)
-
-    async def start_events(self, first: bytes, headers: Headers = ()) -> None:
-        """Begin an event stream.  `first` goes out at once, so that the client sees the stream open."""
-        await self._send({"type": "http.response.start", "status": 200, "headers": [*_EVENT_STREAM, *headers]})
-        await self._send({"type": "http.response.body", "body": first, "more_body": True})
 
     async def carry(self, cursor: Cursor, *, with_ids: bool, first: bytes = b"", headers: Headers = ()) -> None:
         """Send what a stream carries as events, until it is finished, taken over, or the client leaves.

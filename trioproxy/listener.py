@@ -59,7 +59,9 @@ class Listener:
       connections: how many are open.
     """
 
-    def __init__(self, listen: ListenConfig, sockets: list[socket.socket], settings: HypercornConfig) -> None:
+    def __init__(
+        self, listen: ListenConfig, sockets: list[socket.socket], settings: HypercornConfig, tls: ssl.SSLContext | None
+    ) -> None:
         self.connections = 0
         self._refusals = 0
         self.url = _url(listen, sockets[0])
@@ -67,7 +69,7 @@ class Listener:
         self._settings = settings
         self._worker = Worker()
         self._accepting = trio.CancelScope()
-        self._tls = _load_tls(listen, settings)
+        self._tls = tls
         self._file = None if listen.uds is None else _identity(listen.uds)
         self._listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(bound)) for bound in sockets]
 
@@ -153,9 +155,9 @@ async def open_listener(listen: ListenConfig, keep_alive_timeout: float | None) 
     """
     settings = _settings(listen, keep_alive_timeout)
     # Before the port is taken, for the sake of a clear error.
-    _load_tls(listen, settings)
+    tls = _load_tls(listen, settings)
     sockets = _bind(listen)
-    listener = Listener(listen, sockets, settings)
+    listener = Listener(listen, sockets, settings, tls)
     try:
         yield listener
     finally:

@@ -104,10 +104,16 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {
         Option("host", HOST, "address or name to listen on", "127.0.0.1", "listen.host"),
         Option("port", PORT, "port to listen on; 0 picks one and prints it", "8080", "listen.port"),
         Option("uds", PATH, "listen on this Unix socket instead of a host and port", None, "listen.uds"),
-        Option("root-path", URL_PATH, "prefix that a front strips and clients must use", None, "listen.root_path"),
+        Option("root-path", URL_PATH, "prefix that a reverse proxy strips and clients must use", None, "listen.root_path"),
         Option("ssl-cert", PATH, "serve HTTPS with this certificate chain (PEM)", None, "listen.ssl_cert"),
         Option("ssl-key", PATH, "the certificate's private key (PEM)", None, "listen.ssl_key"),
-        Option("ssl-ca", PATH, "authorities that sign clients' certificates (PEM)", None, "listen.ssl_ca"),
+        Option(
+            "ssl-ca",
+            PATH,
+            "who signs clients' certificates, where they are verified (PEM)",
+            None,
+            "listen.ssl_ca",
+        ),
         Option("ssl-verify-client", SWITCH, "refuse clients without a certificate", "off", "listen.ssl_verify_client"),
         Option(
             "trusted-proxy",
@@ -135,7 +141,7 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {
         Option("health-endpoint", URL_PATH, "path of the health report", "/healthz", "endpoints.health_endpoint"),
     ),
     "transport": (
-        Option("stateless", SWITCH, "keep no sessions: each request stands alone", "off", "stateless"),
+        Option("stateless", SWITCH, "no sessions at the stream endpoint: each request stands alone", "off", "stateless"),
         Option("json-response", SWITCH, "answer with JSON instead of an event stream", "off", "json_response"),
     ),
     "child": (
@@ -158,7 +164,11 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {
     ),
     "time": (
         Option(
-            "connection-timeout", TIMEOUT, "how long a child may take to initialize", "60000", "times.connection_timeout"
+            "connection-timeout",
+            TIMEOUT,
+            "how long a child may take to initialize, and a client to go on",
+            "60000",
+            "times.connection_timeout",
         ),
         Option(
             "request-timeout", TIMEOUT, "how long an answer may take; progress extends it", "300000", "times.request_timeout"
@@ -216,7 +226,7 @@ Options end at the first word that is not one, or at --; everything after that i
 Each option has a camelCase spelling (--sseEndpoint) and an environment variable
 (MCP_PROXY_SSE_ENDPOINT; an empty one counts as unset). The command line beats the environment.
 Every switch can be turned around: --no-debug, --debug=off, MCP_PROXY_DEBUG=off. Where an option is
-repeatable, commas separate the values in its variable.
+repeatable, commas separate the values in its variable (line ends in that of --env).
 
 TIME is in milliseconds, or 250ms, 30s, 5m, 1h. SIZE is in bytes, or 64k, 10M, 1G. Where a limit may
 be absent, 0 means that there is none.

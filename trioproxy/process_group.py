@@ -58,7 +58,7 @@ class ProcessGroup:
             os.killpg(self._id, 0)
         except (ProcessLookupError, PermissionError):
             return False
-        # A zombie counts as a member.  Whose orphans are reaped late, or never, would be waited for and killed in vain.
+        # A zombie counts as a member; one that is reaped late, or never, would be waited for and killed in vain.
         return sys.platform != "linux" or any(state != "Z" for state in _states(self._id))
 
 

@@ -13,8 +13,8 @@ connections, then the children.
 from __future__ import annotations
 
 import logging
+import shlex
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -25,16 +25,12 @@ from .app import Application
 from .config import Config
 from .directory import Directory, open_directory
 from .listener import Listener, open_listener
-from .protocol.errors import ListenError, TrioproxyError
+from .protocol.errors import ForcedEnd, ListenError
 
 logger = logging.getLogger("trioproxy")
 
 _LAST_EVENTS_TIME: Final = 1.0
 """Seconds for clients to take the last events of streams that we have ended."""
-
-
-class ForcedEnd(TrioproxyError):
-    """We were told to stop a second time, and did not wait for anything."""
 
 
 class Proxy:
@@ -170,15 +166,20 @@ async def _announce(config: Config, proxy: Proxy) -> None:
     await proxy.wait_proven()
     for url in proxy.urls:
         logger.info("serving at %s", url)
-    if config.child.argv[-2:] == ("-m", "trioproxy.demo") and config.child.argv[0] == sys.executable:
-        logger.info("try: %s", _example(proxy.url))
+    if config.shows_example:
+        logger.info("try: %s", _example(config, proxy.url))
 
 
-def _example(url: str) -> str:
-    if not url.startswith("http"):
-        return url
+def _example(config: Config, url: str) -> str:
+    """Return a command that shows the proxy at work."""
+    curl = "curl -i"
+    if config.listen.uds is not None:
+        curl += f" --unix-socket {shlex.quote(str(config.listen.uds))}"
+        url = f"http://localhost/{url.split('/', 3)[3]}"
+    if "stream" not in config.endpoints.servers:
+        return f"{curl} -N {url}"
     return (
-        f"curl -i {url} -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' "
+        f"{curl} {url} -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' "
         '-d \'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25",'
         '"capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}\''
     )

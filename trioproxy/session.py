@@ -70,7 +70,6 @@ _STALL_TIME: Final = 30.0
 """Seconds without progress after which a reader that holds up its session's server is let go."""
 _STDIN_TIME: Final = 10.0
 """Seconds for a server to make room in its stdin, before its client is told to come back later."""
-RETRY_AFTER: Final = ((b"retry-after", b"5"),)
 _MAX_CALLS: Final = 10_000
 """Requests in flight in one session: each costs a kilobyte, and a client pays forty bytes for it."""
 _GARBAGE_SHOWN: Final = 200
@@ -89,7 +88,7 @@ class Session:
       id: "globally unique and cryptographically secure … visible ASCII"; 192 random bits.
       revision: the one agreed on in the handshake; until then, the one that the client asked for.
       is_refused: the server has answered `initialize` with an error.
-      skipped: how many lines of the server were no messages.
+      skipped: lines of the server that were passed on to nobody, by kind.
     """
 
     def __init__(
@@ -189,7 +188,7 @@ class Session:
             except ChildError as error:
                 raise SessionNotFound(f"the session has ended: {error}") from error
             return
-        raise Unavailable(f"the server has read nothing of its stdin for {_STDIN_TIME:g} s", headers=RETRY_AFTER)
+        raise Unavailable(f"the server has read nothing of its stdin for {_STDIN_TIME:g} s")
 
     def _check_unused(self, requests: Sequence[Request]) -> None:
         ids: set[RequestId] = set()
@@ -199,8 +198,7 @@ class Session:
             ids.add(request.id)
         if len(self._router) + len(ids) > _MAX_CALLS:
             raise Unavailable(
-                f"{len(self._router)} requests are in flight, and {len(ids)} more would be over the limit of {_MAX_CALLS}",
-                headers=RETRY_AFTER,
+                f"{len(self._router)} requests are in flight, and {len(ids)} more would be over the limit of {_MAX_CALLS}"
             )
 
     def _depart(self, request: Request, stream: Stream, now: float) -> None:

@@ -1,7 +1,7 @@
 """A transport: a channel of messages to one MCP server, and what its end means.
 
 The most important seam of the house.  A session talks to a transport and doesn't know whether a process is behind it;
-what wraps a transport (a tap, a translator between eras) is a transport again.
+what wraps a transport would be a transport again.
 
 A transport is opened by an `async with` block and lives as long as the block.  Its messages are lines without newlines.
 """

@@ -158,7 +158,7 @@ class StreamableHTTP:
         # Without sessions nothing can be resumed, and an id would promise that it can.
         keeps = session.log.keeps_sent and not self._config.stateless
         # Without an opening the client would see no response at all until the server says something.
-        first = b"" if cursor.has_answer else _OPENING
+        first = b"" if cursor.has_something else _OPENING
         if keeps and has_priming_events(session.revision):
             first = priming(cursor)
         await exchange.carry(cursor, with_ids=keeps, first=first, headers=headers)

@@ -4,7 +4,7 @@
     ├── ProtocolError             what came breaks a rule; whoever sent it can mend it
     │   ├── ParseError            not JSON
     │   ├── InvalidRequest        JSON, but not a message, or not one that may come here
-    │   ├── UnsupportedRevision   MCP-Protocol-Version names a revision that we don't serve
+    │   ├── UnsupportedRevision   of a revision that we don't serve
     │   ├── SessionRequired       no Mcp-Session-Id where there must be one
     │   ├── SessionNotFound       unknown, ended, or somebody else's: one answer, so that nobody can tell which
     │   ├── EventNotFound         Last-Event-ID names no event that can be replayed
@@ -19,7 +19,8 @@
     │   ├── ChildExited           it ended
     │   ├── LineTooLong           it wrote a line over the limit
     │   └── RequestTimedOut       it did not answer in time
-    └── ListenError               we can't serve where we were told to
+    ├── ListenError               we can't serve where we were told to
+    └── ForcedEnd                 we were told to stop a second time
 
 The pure half raises these; an endpoint turns one into HTTP with `status_and_code` and nothing else.  Messages carry the
 evidence (what came, what was expected, the limit) and no internals: they reach the other side as they are.
@@ -34,7 +35,8 @@ PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
-# The range -32000 to -32099 is the implementation's own (JSON-RPC 2.0 §5.1).  The SDKs use the first two like this.
+# The range -32000 to -32099 is the implementation's own (JSON-RPC 2.0 §5.1).  These are as the SDKs have them; -32001 has
+# two meanings there as well.
 SERVER_ERROR = -32000
 REQUEST_TIMED_OUT = -32001
 SESSION_NOT_FOUND = -32001
@@ -67,7 +69,7 @@ class InvalidRequest(ProtocolError):
 
 
 class UnsupportedRevision(ProtocolError):
-    """The MCP-Protocol-Version header names a revision that we don't serve."""
+    """The request is of a revision that we don't serve, by its header or by its `_meta`."""
 
 
 class SessionRequired(ProtocolError):
@@ -117,6 +119,9 @@ class OriginRefused(ProtocolError):
 class Unavailable(TrioproxyError):
     """Nothing is wrong with the request; the same again later may work."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers=((b"retry-after", b"5"),))
+
 
 class TooManySessions(Unavailable):
     """As many sessions are open as may be."""
@@ -148,6 +153,10 @@ class RequestTimedOut(ChildError):
 
 class ListenError(TrioproxyError):
     """We can't serve where, or with the certificate that, we were told to."""
+
+
+class ForcedEnd(TrioproxyError):
+    """We were told to stop a second time, and did not wait for anything."""
 
 
 _STATUS_AND_CODE: dict[type[TrioproxyError], tuple[int, int]] = {

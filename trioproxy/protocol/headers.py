@@ -1,4 +1,4 @@
-"""What the HTTP headers of a request say: media types, revision, who is in front (RFC 9110; MCP, Transports).
+"""What the HTTP headers of a request say: media types and revision (RFC 9110; MCP, Transports).
 
 Header values are handed in as bytes, as ASGI has them, or None where a header is absent.
 """

@@ -3,15 +3,15 @@
 "Messages are delimited by newlines, and MUST NOT contain embedded newlines."  A line ends at LF and nothing else: U+2028
 and the other separators that `str.splitlines` knows are ordinary characters of JSON.
 
-A line over the limit is not kept.  Its beginning is, so that one can still tell which request it was the answer to, and
-the rest is skipped up to the newline: one line is lost, the next one is whole.
+A line over the limit is not kept, but its two ends are: the SDKs write the id at one of them, so that one can still tell
+which request it was to answer.  One line is lost, the next one is whole.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-_HEAD_KEPT: Final = 4096
+_END_KEPT: Final = 4096
 """How much of an oversized line is kept, at either end; the id stands at one of them in what the SDKs write."""
 
 
@@ -71,15 +71,15 @@ class LineFramer:
     def _keep(self, piece: bytes) -> None:
         if self._skipped:
             self._skipped += len(piece)
-            self._tail = (self._tail + piece)[-_HEAD_KEPT:]
+            self._tail = (self._tail + piece)[-_END_KEPT:]
             return
         self._pieces.append(piece)
         self._length += len(piece)
         if self._max_line is not None and self._length > self._max_line:
             head = b"".join(self._pieces)
             self._skipped = self._length
-            self._tail = head[-_HEAD_KEPT:]
-            self._pieces = [head[:_HEAD_KEPT]]
+            self._tail = head[-_END_KEPT:]
+            self._pieces = [head[:_END_KEPT]]
             self._length = 0
 
     def _take(self) -> bytes | OversizedLine:

@@ -115,7 +115,7 @@ def parse_result(response: Response) -> Any:
 
 
 def recognise(line: bytes) -> Message:
-    """Return the message that a line of the child is, at a cost that does not grow with its length.
+    """Return the message that a line of the child is.
 
     A long response is told by its first and last members alone, as both families of SDKs write them; parsing a megabyte
     to find one number at its end would be the most expensive thing that we do with it.

@@ -1,4 +1,4 @@
-"""The few messages that the proxy writes itself, in the stead of a client or of a server that did not.
+"""The few messages that the proxy writes itself, in place of a client or a server that did not.
 
 Everything else that passes is somebody's own bytes.
 """

@@ -2,7 +2,7 @@
 
 Five revisions are in use.  The first four open with a handshake (`initialize`) and make up the *legacy* era; the fifth,
 2026-07-28, carries its metadata in each request and is the *modern* one.  What differs between the four on the wire is
-small, and all of it is in this module.
+small, and what a transport asks about them is here.
 """
 
 from __future__ import annotations

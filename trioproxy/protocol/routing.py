@@ -9,8 +9,8 @@ the connected streams".  Which one, by the first rule that applies:
                                     exactly one
                                     else the standalone stream
 
-The last but one is for the many clients that open no standalone stream: what the child says while it works on their one
-call is most likely about that call, and reaches them in no other way.
+The rule of the only stream is for the many clients that open no standalone stream: what the child says while it works on
+their one call is most likely about that call, and reaches them in no other way.
 """
 
 from __future__ import annotations
