@@ -56,6 +56,8 @@ class Talk:
         """Send a request."""
         stream = await self.post({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
         assert stream is not None
+        # The client knows an id of the stream's, and may come back for what it carries.
+        stream.is_announced = True
         return stream
 
     async def tell(self, method: str, **params: Any) -> None:
@@ -998,3 +1000,20 @@ async def test_a_client_that_leaves_while_it_waits_has_sent_nothing(autojump_clo
         with trio.move_on_after(1):
             await talk.session.submit([parse_line(b'{"jsonrpc":"2.0","id":1,"method":"x"}')])
         assert (talk.server.unheard, talk.session.calls) == (1, 0)
+
+
+async def test_a_slow_reader_that_goes_on_taking_something_is_not_let_go(autojump_clock: MockClock) -> None:
+    async with open_session(event_store_max_bytes=1000) as talk:
+        await talk.ask(1)
+        with talk.session.attach(talk.session.log.standalone) as slow:
+            await talk.ask(2)
+            await talk.hear_said(*(note(str(n), size=100) for n in range(20)))
+            await slow.read()
+            await talk.hear_said(*(note(str(n), size=100) for n in range(20)))
+            assert talk.session.log.is_full
+            for _ in range(10):
+                await trio.sleep(20)
+                slow.note_progress()
+            assert not slow.is_superseded
+            await trio.sleep(31)
+            assert slow.is_superseded

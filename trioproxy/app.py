@@ -44,7 +44,7 @@ class Application:
         self._listen = config.listen
         # To listen everywhere is to have no name.
         names = () if config.listen.host in _EVERYWHERE else (config.listen.host,)
-        self._policy = OriginPolicy((*names, *config.listen.allowed_hosts))
+        self._policy = OriginPolicy((*names, *config.listen.allowed_hosts), is_local=config.listen.is_local)
 
     async def __call__(
         self,

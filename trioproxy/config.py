@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -69,6 +69,16 @@ class ListenConfig:
         if self.root_path and not is_url_path(self.root_path):
             raise ConfigError(f"--root-path {self.root_path!r}: a path starts with / and has no query, fragment or space")
         object.__setattr__(self, "root_path", self.root_path.rstrip("/"))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach us."""
+        if self.uds is not None or self.host.lower() == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
 
 @dataclass(frozen=True)

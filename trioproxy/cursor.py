@@ -9,6 +9,7 @@ the one before is usually a connection that has died without a word.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -26,14 +27,27 @@ class Cursor:
     Attributes:
       position: the number of the next message to read.
       is_superseded: a newer connection reads the stream now.
+      behind_since: when the client has last taken something, while there is more for it; infinity while it has all.
+      interrupt: called if the cursor is superseded while its client is behind.
     """
 
-    __slots__ = ("_arrived", "_is_out_of_patience", "_readers", "is_superseded", "position", "stream")
+    __slots__ = (
+        "_arrived",
+        "_is_out_of_patience",
+        "_readers",
+        "behind_since",
+        "interrupt",
+        "is_superseded",
+        "position",
+        "stream",
+    )
 
     def __init__(self, readers: Readers, stream: Stream, position: int) -> None:
         self.stream = stream
         self.position = position
         self.is_superseded = False
+        self.behind_since = math.inf
+        self.interrupt: Callable[[], None] | None = None
         self._readers = readers
         self._arrived = trio.lowlevel.ParkingLot()
         self._is_out_of_patience = False
@@ -46,18 +60,21 @@ class Cursor:
         self._readers.remove(self)
 
     async def read(self) -> tuple[int, list[bytes]]:
-        """Return the messages that have come since the last call, and the number of the first.
+        """Return the next messages, and the number of the first.
 
-        No messages mean the end: the stream is finished, or a newer connection reads it now.
+        To call it again says that the client has taken them.  No messages mean the end: the stream is finished, or a newer
+        connection reads it now.
         """
         stream = self.stream
         while not self.is_superseded:
             if self.position < stream.end:
                 first = max(self.position, stream.start)
                 messages = stream.read(first)
-                self.position = stream.end
+                self.position = first + len(messages)
+                self.behind_since = trio.current_time()
                 self._readers.note_read()
                 return first, messages
+            self.behind_since = math.inf
             if stream.is_finished:
                 break
             await self._arrived.park()
@@ -82,14 +99,23 @@ class Cursor:
         """Whether there is nothing more to be read: all of a finished stream was, or a newer connection reads it."""
         return self.is_superseded or (self.stream.is_finished and self.position >= self.stream.end)
 
+    def note_progress(self) -> None:
+        """The client has taken part of what was read."""
+        self.behind_since = trio.current_time()
+
     def wake(self) -> None:
         """Let who waits look again."""
+        if self.behind_since == math.inf and self.position < self.stream.end:
+            self.behind_since = trio.current_time()
         self._arrived.unpark_all()
 
     def supersede(self) -> None:
         """End this cursor, since another connection has taken the stream over."""
         self.is_superseded = True
         self.wake()
+        if self.behind_since != math.inf and self.interrupt is not None:
+            # It would find out only when its client reads again.
+            self.interrupt()
 
     def run_out_of_patience(self) -> None:
         """End `wait_answer`."""
@@ -133,6 +159,8 @@ class Readers:
             older.supersede()
         self._cursors[cursor.stream] = cursor
         cursor.stream.attach(cursor.position)
+        if cursor.position < cursor.stream.end:
+            cursor.behind_since = trio.current_time()
         self._on_change()
 
     def remove(self, cursor: Cursor) -> None:
@@ -154,23 +182,32 @@ class Readers:
     # Slow readers
 
     def note_read(self) -> None:
-        """A connection has read, or is no more: there may be room in the log."""
+        """A client has taken what was read for it, or is gone: there may be room in the log."""
         if self._room:
             self._room.unpark_all()
 
-    async def wait_room(self) -> None:
-        """Return once the log is not full."""
-        while self._log.is_full:
-            await self._room.park()
+    async def wait_room(self, stall_time: float) -> int:
+        """Return once the log is not full; let go of clients that have taken nothing for `stall_time` seconds meanwhile.
 
-    def let_go_of_stalled(self) -> int:
-        """End the cursors that have something to read, and return how many they were."""
-        stalled = [(stream, cursor) for stream, cursor in self._cursors.items() if stream.sent < stream.end]
-        for stream, cursor in stalled:
+        Returns:
+          How many those were.
+        """
+        let_go = 0
+        while self._log.is_full:
+            # The log is full only while somebody is behind.
+            with trio.move_on_at(min(cursor.behind_since for cursor in self._cursors.values()) + stall_time):
+                await self._room.park()
+            let_go += self._let_go(trio.current_time() - stall_time)
+        return let_go
+
+    def _let_go(self, since: float) -> int:
+        stalled = [cursor for cursor in self._cursors.values() if cursor.behind_since <= since]
+        for cursor in stalled:
+            del self._cursors[cursor.stream]
+            cursor.stream.is_attached = False
             cursor.supersede()
-            del self._cursors[stream]
-            stream.is_attached = False
-        self._on_change()
+        if stalled:
+            self._on_change()
         return len(stalled)
 
     # Impatient ones

@@ -24,8 +24,8 @@ KEEP_ALIVE_TIME: Final = 15.0
 """Seconds of silence after which a stream gets a comment."""
 RETRY_MS: Final = 1000
 """How long a client is to wait before it resumes a stream."""
-_SEND_SIZE: Final = 256 * 1024
-"""Events that wait are sent together up to this size: for small ones what a send costs is what counts."""
+_SEND_SIZE: Final = 1024 * 1024
+"""Bytes that are sent at a time.  Events that wait are sent together, since for small ones a send is what costs."""
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -165,37 +165,29 @@ class Exchange:
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(watch)
+                cursor.interrupt = nursery.cancel_scope.cancel
                 if first:
                     await self._send({"type": "http.response.body", "body": first, "more_body": True})
-                while True:
-                    number, messages = 0, [b""]
-                    with trio.move_on_after(KEEP_ALIVE_TIME):
+                cursor.stream.is_announced |= with_ids
+                while not cursor.is_at_end:
+                    with trio.move_on_after(KEEP_ALIVE_TIME) as silence:
                         number, messages = await cursor.read()
-                        if not messages:
-                            break
-                    if messages == [b""]:
+                    if silence.cancelled_caught:
                         await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
                     else:
-                        await self._send_events(messages, cursor.stream.id_prefix if with_ids else None, number)
-                    if cursor.is_at_end:
-                        break
+                        await self._send_events(cursor, messages, number, with_ids=with_ids)
                 await self._send({"type": "http.response.body", "body": b"", "more_body": False})
                 nursery.cancel_scope.cancel()
         except* OSError:
             # The client has left while something was being sent to it (ASGI); it may come back for the rest.
             pass
 
-    async def _send_events(self, messages: list[bytes], id_prefix: bytes | None, number: int) -> None:
-        pieces: list[bytes] = []
-        size = 0
-        for event in encode_messages(messages, id_prefix, number):
-            pieces.append(event)
-            size += len(event)
-            if size >= _SEND_SIZE:
-                await self._send({"type": "http.response.body", "body": b"".join(pieces), "more_body": True})
-                pieces, size = [], 0
-        if pieces:
-            await self._send({"type": "http.response.body", "body": b"".join(pieces), "more_body": True})
+    async def _send_events(self, cursor: Cursor, messages: list[bytes], number: int, *, with_ids: bool) -> None:
+        events = b"".join(encode_messages(messages, cursor.stream.id_prefix if with_ids else None, number))
+        for start in range(0, len(events), _SEND_SIZE):
+            piece = events[start : start + _SEND_SIZE] if len(events) > _SEND_SIZE else events
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+            cursor.note_progress()
 
 
 def priming(cursor: Cursor) -> bytes:

@@ -166,6 +166,8 @@ async def _announce(config: Config, proxy: Proxy) -> None:
     await proxy.wait_proven()
     for url in proxy.urls:
         logger.info("serving at %s", url)
+    if not (config.listen.is_local or config.listen.ssl_verify_client):
+        logger.warning("whoever reaches this port can use the server: nobody is asked who they are")
     if config.shows_example:
         logger.info("try: %s", _example(config, proxy.url))
 

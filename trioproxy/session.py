@@ -73,6 +73,8 @@ _STDIN_TIME: Final = 10.0
 _MAX_CALLS: Final = 10_000
 """Requests in flight in one session: each costs a kilobyte, and a client pays forty bytes for it."""
 _GARBAGE_SHOWN: Final = 200
+_SKIPS_SHOWN: Final = 20
+"""Skipped lines that are logged; after so many, only each whose number is a power of two."""
 _GIVEN_UP_KEPT: Final = 1000
 
 
@@ -289,12 +291,9 @@ class Session:
 
     async def _wait_for_readers(self) -> None:
         """Slow the server down rather than lose what it says, as long as somebody reads it at all."""
-        # One time limit for all that it takes: readers who come and go must not prolong it for one who stands still.
-        with trio.move_on_after(_STALL_TIME):
-            await self._readers.wait_room()
-        if self.log.is_full:
-            stalled = self._readers.let_go_of_stalled()
-            self._logger.warning("let go of readers that had read nothing for a while: %d", stalled)
+        stalled = await self._readers.wait_room(_STALL_TIME)
+        if stalled:
+            self._logger.warning("let go of clients that had read nothing for %g s: %d", _STALL_TIME, stalled)
 
     def _deliver(self, line: bytes, now: float) -> None:
         try:
@@ -349,7 +348,10 @@ class Session:
 
     def _skip(self, kind: str, why: str) -> None:
         self.skipped[kind] += 1
-        self._logger.warning("skipped a line of the server, number %d: %s", self.skipped.total(), why)
+        number = self.skipped.total()
+        # A server that writes nothing but garbage shall not fill our log, too.
+        if number <= _SKIPS_SHOWN or number & (number - 1) == 0:
+            self._logger.warning("skipped a line of the server, number %d: %s", number, why)
 
     def _fail_oversized(self, line: OversizedLine) -> None:
         """A line over the limit fails the call that it answers, or else the session: it was somebody's.

@@ -159,12 +159,13 @@ async def test_a_session_id_that_we_did_not_give_out_is_not_found(session_id: st
             assert_refused(await wire.request(client.url, method, client.headers), 404, -32001, None)
 
 
-async def test_a_client_that_shakes_hands_anew_with_the_id_of_a_session_that_has_ended_is_let_in() -> None:
-    """It should send none, and does what the 404 has told it otherwise."""
+async def test_the_id_of_a_session_that_has_ended_is_unknown_to_a_handshake_too() -> None:
+    """Session Management, 3: "MUST respond to requests containing that session ID with HTTP 404 Not Found"."""
     async with open_session() as client:
         await wire.request(client.url, "DELETE", client.headers)
         answer = await client.post(initialize_request())
-        assert answer.headers["mcp-session-id"] != client.session_id
+        assert answer.status == 404
+        assert answer.json["id"] == 0
 
 
 @pytest.mark.parametrize(
@@ -1338,3 +1339,41 @@ async def test_without_sessions_a_client_that_leaves_during_the_handshake_takes_
             await connection.stream.send_all(head.encode() + body)
             await wait_children(2)
         await wait_children(1)
+
+
+BABBLER = """
+import json, sys
+request = json.loads(sys.stdin.readline())
+result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "b", "version": "1"}}
+print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}), flush=True)
+sys.stdin.readline()
+for n in range(120):
+    note = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x" * 100_000}}
+    print(json.dumps(note), flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_clients_that_resume_and_read_nothing_hold_one_connection_and_no_memory_each() -> None:
+    """The log is 12 MB; what each of them is sent is not kept for each of them."""
+    async with open_test_proxy(python(BABBLER)) as proxy, AsyncExitStack() as stack:
+        client = await wire.initialize(proxy.url)
+        async with client.listen() as stream:
+            first = await stream.next_event()
+            assert first is not None
+            assert first.id is not None
+            for _ in range(120):
+                assert await stream.next_message() is not None
+        before = resident()
+        for _ in range(20):
+            await stack.enter_async_context(client.listen(last_event_id=first.id))
+            # What was there before is cut off, though it reads nothing.
+            while proxy._listener.connections > 2:  # noqa: ASYNC110  it is the listener's to know
+                await trio.sleep(0.01)
+        assert resident() - before < 16_000_000
+
+
+def resident() -> int:
+    """Return how much memory this process holds, in bytes."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

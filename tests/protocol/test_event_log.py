@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trioproxy.protocol.errors import EventNotFound
-from trioproxy.protocol.event_log import EventLog, Stream
+from trioproxy.protocol.event_log import READ_SIZE, EventLog, Stream
 
 
 def open_log(max_events: int | None = 1000, max_bytes: int | None = 1000_000, *, keeps_sent: bool = True) -> EventLog:
@@ -182,10 +182,30 @@ def test_a_finished_stream_whose_events_are_gone_is_forgotten() -> None:
     assert log.find(event_id(streams[-1], 0)) == (streams[-1], 1)
 
 
+def read_all(stream: Stream) -> list[bytes]:
+    """Read a stream from its start, as often as it takes."""
+    messages: list[bytes] = []
+    while more := stream.read(stream.start + len(messages)):
+        messages += more
+    return messages
+
+
+@pytest.mark.parametrize("size", [1, 1000, READ_SIZE - 1, READ_SIZE, 3 * READ_SIZE])
+def test_one_read_takes_so_much_that_a_slow_client_is_seen_to_take_it(size: int) -> None:
+    log = open_log(None, None)
+    for n in range(2500 if size < 1000 else 600 if size < READ_SIZE - 1 else 5):
+        log.standalone.append(b"%d" % n + b"." * size)
+    first = log.standalone.read(1)
+    assert log.standalone.sent == 1 + len(first)
+    assert sum(map(len, first[:-1])) < READ_SIZE
+    assert len(first) <= 1024
+    assert len(read_all(log.standalone)) == log.standalone.end - 1
+
+
 def test_a_log_without_limits_keeps_everything() -> None:
     log = open_log(None, None)
     messages = fill(log.standalone, 5000)
-    assert log.standalone.read(1) == messages
+    assert read_all(log.standalone) == messages
     assert not log.is_full
 
 

@@ -25,6 +25,7 @@ class Desk:
     def ask(self, request_id: int | str, stream: Stream | None = None, token: Any = None, limit: float = 10) -> Stream:
         stream = stream or self.log.open_stream()
         self.router.take_off(ask(request_id, token), stream, limit, now=0)
+        stream.is_announced = True
         return stream
 
     def route(self, message: Message, now: float = 1) -> Stream | None:
@@ -184,6 +185,7 @@ def test_a_stream_whose_request_was_cancelled_is_not_the_only_one_that_somebody_
     router = Router(log.standalone)
     question = parse_line(b'{"jsonrpc":"2.0","id":7,"method":"roots/list"}')
     cancelled, other = log.open_stream(), log.open_stream()
+    other.is_attached = True
     for request_id, stream in ((b"1", cancelled), (b"2", other)):
         request = parse_line(b'{"jsonrpc":"2.0","id":%b,"method":"tools/call"}' % request_id)
         assert isinstance(request, Request)
@@ -196,3 +198,23 @@ def test_a_stream_whose_request_was_cancelled_is_not_the_only_one_that_somebody_
     assert router.route(question, 0) is other
     router.land(flight)
     assert router.route(question, 0) is other
+
+
+def test_the_only_request_in_flight_gets_nothing_else_once_its_client_has_left_for_good() -> None:
+    """A stream that nobody reads and nobody can resume is no place for a question."""
+    desk = Desk()
+    stream = desk.ask(1)
+    stream.is_announced = False
+    assert desk.route(QUESTION) is desk.standalone
+    stream.is_attached = True
+    assert desk.route(QUESTION) is stream
+
+
+def test_who_has_left_its_request_and_reads_the_standalone_stream_is_found_there() -> None:
+    desk = Desk()
+    stream = desk.ask(1)
+    assert desk.route(QUESTION) is stream
+    desk.standalone.is_attached = True
+    assert desk.route(QUESTION) is desk.standalone
+    stream.is_attached = True
+    assert desk.route(QUESTION) is stream

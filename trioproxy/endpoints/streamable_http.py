@@ -89,10 +89,10 @@ class StreamableHTTP:
 
     async def _initialize(self, exchange: Exchange, request: Request) -> None:
         _refuse_modern([request])
-        session_id = exchange.header(b"mcp-session-id")
-        # Who has a session can't open another within it.  An id that is no longer known is left over from one that has
-        # ended, by a client that does what the 404 told it.
-        if session_id is not None and self._directory.has(session_id.decode("latin-1")):
+        if exchange.header(b"mcp-session-id") is not None:
+            # Who has a session can't open another within it.  Who had one gets 404, and is to begin "a new session by
+            # sending a new InitializeRequest without a session ID attached" (Transports §Session Management, 4).
+            self._find_session(exchange)
             raise InvalidRequest("the session is initialized already")
         session = await self._directory.open(mixes=not self._json_only)
         try:

@@ -5,9 +5,9 @@ same: `Stream.read(position)`.  A slow reader is a cursor that lags, a resumed r
 
     event id = TAG - STREAM - NUMBER        7f3a9c21-4-17
 
-"Event IDs … MUST be globally unique across all streams within that session."  The tag is the session's, so that one
-session's ids mean nothing in another; the stream's number says "which stream … the event ID … belongs to", so that nothing
-of any other stream is ever replayed.
+"If present, the ID MUST be globally unique across all streams within that session" (2025-11-25).  The tag is the session's,
+so that one session's ids mean nothing in another; the stream's number is there because "Event IDs SHOULD encode sufficient
+information to identify the originating stream", so that nothing of any other stream is ever replayed.
 
 The log is bounded, for the session, by count and by bytes.  What is evicted first: the oldest events of the oldest stream,
 the standalone stream last.  Not evicted: what a connection is still about to send (then `is_full` asks to read no more
@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Final
 
 from .errors import EventNotFound
 
+READ_SIZE: Final = 256 * 1024
+_READ_COUNT: Final = 1024
 _COMPACT_AT: Final = 256
 
 
@@ -36,6 +38,7 @@ class Stream:
       sent: the number of the first message that no connection has taken yet, or that its client has asked for again.
       is_finished: nothing more will be appended.
       is_attached: a connection is reading.
+      is_announced: the client has been given an id of the stream's, and can come back for the rest.
     """
 
     __slots__ = (
@@ -45,6 +48,7 @@ class Stream:
         "_messages",
         "end",
         "id_prefix",
+        "is_announced",
         "is_attached",
         "is_finished",
         "number",
@@ -62,6 +66,7 @@ class Stream:
         self.sent = 1
         self.is_finished = False
         self.is_attached = False
+        self.is_announced = False
 
     @property
     def start(self) -> int:
@@ -75,12 +80,21 @@ class Stream:
         self._log.grow(self, len(message))
 
     def read(self, position: int) -> list[bytes]:
-        """Return every message from number `position` on, and count them as sent."""
-        messages = self._messages[max(position, self.start) - self._first :]
-        if self.sent < self.end:
-            self.sent = self.end
+        """Return the messages from number `position` on, up to some READ_SIZE bytes of them, and count them as sent.
+
+        The bound makes a cursor's position follow what its client really takes.
+        """
+        position = max(position, self.start)
+        start = position - self._first
+        messages = self._messages[start : start + _READ_COUNT]
+        if sum(map(len, messages)) > READ_SIZE:
+            sizes = accumulate(map(len, messages))
+            count = 1 + next(n for n, size in enumerate(sizes) if size >= READ_SIZE)
+            messages = messages[:count]
+        end = position + len(messages)
+        self.sent = max(self.sent, end)
         if not self._log.keeps_sent:
-            self.drop(self.end - self.start)
+            self.drop(end - self.start)
         return messages
 
     def attach(self, position: int) -> None:

@@ -180,6 +180,9 @@ def _message(raw: bytes, value: Any) -> Message:
             raise InvalidRequest(f"a request id is a string or an integer; this is {_kind(value['id'])}")
         return Request(raw, request_id, method, params)
     if "result" in value or "error" in value:
+        # "…except in error cases where the ID could not be read due to a malformed request" (2025-11-25, Basic §Responses).
+        if "id" not in value and "error" in value:
+            return Response(raw, None, is_error=True)
         if "id" not in value:
             raise InvalidRequest("a response has the id of its request; this has none")
         if value["id"] is not None and _token(value["id"]) is None:

@@ -6,7 +6,7 @@ the connected streams".  Which one, by the first rule that applies:
     a response                      the stream of its request
     progress                        the stream of the request whose token it carries
     anything else                   the only stream with requests in flight, cancelled ones not counted, if there is
-                                    exactly one
+                                    exactly one, and a client that reads it, or may come back to it
                                     else the standalone stream
 
 The rule of the only stream is for the many clients that open no standalone stream: what the child says while it works on
@@ -100,7 +100,9 @@ class Router:
         if self._mixes:
             listened_to = self._open.keys() if not self._cancelled else {f.stream for f in self if not f.is_cancelled}
             if len(listened_to) == 1:
-                return next(iter(listened_to))
+                (stream,) = listened_to
+                if stream.is_attached or (stream.is_announced and not self._standalone.is_attached):
+                    return stream
         return self._standalone
 
     def cancel(self, flight: Flight) -> None:
