@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import trio
 
-from .npm import FetchError, default_cache, fetch_suite
+from .npm import FetchError, default_cache, fetch_suite, node_folder
 from .official import EXPECTED_FAILURES, SUITES, Outcome, ProxyFailed, find_stale, open_proxy, read_expected, run_suite
 
 Results = dict[str, list[Outcome]]
@@ -36,9 +36,22 @@ def main(words: list[str] | None = None) -> int:
     )
     official.add_argument("--cache", type=Path, default=default_cache(), help="where to keep packages (%(default)s)")
     official.add_argument("--json", action="store_true", help="print the results as JSON")
+    node = commands.add_parser("node", help="print a folder with a node and an npm that the suites run on, for a PATH")
+    node.set_defaults(run=run_node)
+    node.add_argument("--cache", type=Path, default=default_cache(), help="where to keep packages (%(default)s)")
     arguments = parser.parse_args(words)
     status: int = arguments.run(arguments)
     return status
+
+
+def run_node(arguments: argparse.Namespace) -> int:
+    """`node`: fetch one if there is none."""
+    try:
+        print(node_folder(arguments.cache))
+    except FetchError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    return OK
 
 
 def run_official(arguments: argparse.Namespace) -> int:

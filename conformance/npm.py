@@ -9,6 +9,7 @@ What is fetched appears in the cache whole or not at all: it's put together in a
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -63,6 +64,28 @@ def fetch_suite(release: str, cache: Path) -> SuitePackage:
 class _Node:
     node: str
     npm: tuple[str, ...]
+
+
+def node_folder(cache: Path) -> Path:
+    """Return a folder with `node` and `npm` that are new enough, for a PATH.
+
+    Raises:
+      FetchError: Node can't be had.
+    """
+    node = _find_node() or _fetch_node(cache)
+    folder = cache / "bin"
+    if Path(node.node).parent == folder:
+        # It is on PATH already, and must not be made to call itself.
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, command in (("node", (node.node,)), ("npm", node.npm)):
+        script = folder / name
+        # Aside first: another run may be using the old one.
+        aside = folder / f"{name}-{os.getpid()}"
+        aside.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+        aside.chmod(0o755)
+        aside.rename(script)
+    return folder
 
 
 def _find_node() -> _Node | None:

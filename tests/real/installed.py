@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -19,10 +20,10 @@ _PACKAGES = Path(__file__).with_name("package.json")
 
 
 def node_modules() -> Path:
-    """Return the folder with everything in `package.json`; skip the test where there is no Node."""
+    """Return the folder with everything in `package.json`; skip the test where there is no Node, except in CI."""
     for program in ("node", "npm"):
         if shutil.which(program) is None:
-            pytest.skip(f"needs {program}, which is not on PATH")
+            _give_up(f"needs {program}, which is not on PATH")
 
     def install(folder: Path) -> None:
         shutil.copy(_PACKAGES, folder)
@@ -65,6 +66,10 @@ def _run(*command: str | Path, cwd: Path | None = None) -> None:
     finished = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if finished.returncode != 0:
         reason = f"{command[0]} could not install what this needs:\n{finished.stdout}\n{finished.stderr}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        _give_up(reason)
+
+
+def _give_up(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
