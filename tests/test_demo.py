@@ -13,6 +13,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -881,3 +882,15 @@ def test_the_official_client_hears_of_changes_through_a_modern_subscription() ->
         assert kinds == {"ToolsListChanged", "ResourceUpdated"}
 
     with_official_client("2026-07-28", story)
+
+
+def test_it_answers_within_a_tenth_of_a_second_of_being_started() -> None:
+    """The best of five, since a busy machine can be slower than that at anything."""
+    times = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        ping = b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n'
+        done = subprocess.run([sys.executable, "-m", "trioproxy.demo"], input=ping, capture_output=True, check=True)
+        times.append(time.perf_counter() - begun)
+        assert json.loads(done.stdout) == {"jsonrpc": "2.0", "id": 1, "result": {}}
+    assert min(times) < 0.1
