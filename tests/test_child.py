@@ -19,9 +19,8 @@ import pytest
 import trio
 import trio.testing
 
-from trioproxy.child import MAX_QUEUED, STOP_RUNG, Child, open_child
+from trioproxy.child import MAX_QUEUED, STOP_RUNG, Allowance, Child, open_child
 from trioproxy.config import ChildConfig, Config
-from trioproxy.process_group import describe_exit, signal_name
 from trioproxy.protocol.errors import ChildError, ChildExited, CommandFailed, Unavailable
 from trioproxy.protocol.lines import OversizedLine
 from trioproxy.protocol.messages import parse_line
@@ -46,9 +45,12 @@ class Stderr:
         self.lines.append(line)
         self._changed.unpark_all()
 
+    async def wait_change(self) -> None:
+        await self._changed.park()
+
     async def wait_line(self, line: str) -> None:
         while line not in self.lines:
-            await self._changed.park()
+            await self.wait_change()
 
 
 @asynccontextmanager
@@ -148,13 +150,47 @@ async def test_a_line_over_the_limit_is_lost_and_the_next_one_is_whole() -> None
     assert lines == [b"a" * 1000, OversizedLine(b"b" * 4096, b"b" * 4096, 300_000), b"c" * 1000]
 
 
-async def test_stderr_is_told_line_by_line_and_never_blocks_the_child() -> None:
-    program = "import sys\nfor n in range(50_000): print(n, 'x' * 100, file=sys.stderr)\nprint('done')"
+async def test_stderr_is_told_line_by_line() -> None:
+    program = "import sys\nfor n in range(100): print(n, 'x' * 1000, file=sys.stderr)\nprint('done')"
     stderr = Stderr()
     async with run(sys.executable, "-S", "-c", program, stderr=stderr) as child:
         assert (await receive_rest(child))[0] == [b"done"]
-    assert [line.split()[0] for line in stderr.lines] == [str(n) for n in range(50_000)]
+    assert stderr.lines == [f"{n} {'x' * 1000}" for n in range(100)]
     assert list(child.last_words) == stderr.lines[-20:]
+
+
+async def test_a_flood_on_stderr_never_blocks_the_child_and_is_told_in_part_and_counted() -> None:
+    program = "import sys\nfor n in range(200_000): print(n, file=sys.stderr)\nprint('done')"
+    stderr = Stderr()
+    start = trio.current_time()
+    async with run(sys.executable, "-S", "-c", program, stderr=stderr) as child:
+        assert (await receive_rest(child))[0] == [b"done"]
+    told = [line for line in stderr.lines if "dropped" not in line]
+    dropped = [int(line.removesuffix(" lines dropped")) for line in stderr.lines if "dropped" in line]
+    assert told[:100] == [str(n) for n in range(100)]
+    assert len(told) <= 100 + 50 * (trio.current_time() - start)
+    assert len(told) + sum(dropped) == 200_000
+    assert "dropped" in stderr.lines[-1]
+    assert list(child.last_words) == [str(n) for n in range(199_980, 200_000)]
+
+
+async def test_what_was_dropped_is_told_a_second_later_though_the_child_says_no_more() -> None:
+    program = "import sys, time\nfor n in range(1000): print(n, file=sys.stderr)\ntime.sleep(1000)"
+    stderr = Stderr()
+    async with run(sys.executable, "-S", "-c", program, stderr=stderr):
+        with trio.fail_after(5):
+            while not any("dropped" in line for line in stderr.lines):
+                await stderr.wait_change()
+    assert sum(int(line.split()[0]) for line in stderr.lines if "dropped" in line) >= 1000 - 100 - 50
+
+
+def test_an_allowance_is_used_up_at_once_and_comes_back_with_time() -> None:
+    allowance = Allowance(100, 50)
+    assert allowance.take(60, 1000) == 60
+    assert allowance.take(60, 1000) == 40
+    assert allowance.take(60, 1000) == 0
+    assert allowance.take(60, 1000.5) == 25
+    assert allowance.take(1000, 2000) == 100
 
 
 async def test_stderr_may_be_anything_at_all() -> None:
@@ -208,13 +244,30 @@ async def test_senders_that_wait_for_a_child_hear_of_its_end() -> None:
         assert not child.is_congested
 
 
-async def test_a_child_that_has_closed_its_stdin_harms_nobody() -> None:
-    async with run("sh", "-c", "exec 0<&-; echo closed; sleep 1000") as child:
+@pytest.mark.parametrize("size", [10, 100_000], ids=["written at once", "queued"])
+async def test_a_child_that_closes_its_stdin_without_exiting_has_ended(size: int) -> None:
+    """Nothing that is sent to it could be answered, and who has sent it need not wait for that."""
+    async with run("sh", "-c", "exec 0<&-; echo closed; echo why >&2; sleep 1000") as child:
         assert await receive(child, 1) == [b"closed"]
         for _ in range(3):
-            child.send_nowait(b"anybody there?")
-            await trio.testing.wait_all_tasks_blocked()
-        assert child.failure is None
+            child.send_nowait(b"x" * size)
+        with trio.fail_after(2):
+            lines, error = await receive_rest(child)
+        assert lines == []
+        assert str(error) == "the server closed its stdin without exiting"
+        assert error.data == {"stderr": ["why"], "restarts": 0}
+        child.send_nowait(b"anybody there?")
+        with pytest.raises(ChildExited, match="closed its stdin"):
+            await child.wait_writable()
+
+
+async def test_a_child_that_closes_its_stdin_and_exits_leaves_its_status() -> None:
+    async with run("sh", "-c", "exec 0<&-; echo closed; sleep 0.2; echo bye; exit 3") as child:
+        assert await receive(child, 1) == [b"closed"]
+        child.send_nowait(b"anybody there?")
+        lines, error = await receive_rest(child)
+        assert lines == [b"bye"]
+        assert str(error) == "the server exited with status 3"
 
 
 # Its end
@@ -355,7 +408,7 @@ async def test_a_child_with_much_to_say_at_its_end_can_say_it() -> None:
     stderr = Stderr()
     async with run(*python(program), stderr=stderr, rung=10) as child:
         await receive(child, 1)
-    assert stderr.lines[-1] == "said it all"
+    assert child.last_words[-1] == "said it all"
 
 
 async def test_kill_ends_the_whole_family_at_once() -> None:
@@ -540,25 +593,6 @@ async def test_a_program_without_an_interpreter_is_explained_by_its_last_words(t
         words = str(error)
     assert "No such file or directory" in words
     assert str(script) in words
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        (0, "exited with status 0"),
-        (3, "exited with status 3"),
-        (-9, "was killed by SIGKILL"),
-        (-15, "was killed by SIGTERM"),
-        (-99, "was killed by signal 99"),
-        (None, "has not exited"),
-    ],
-)
-def test_an_end_is_told_in_words(code: int | None, words: str) -> None:
-    assert describe_exit(code) == words
-
-
-def test_a_signal_has_its_name() -> None:
-    assert signal_name(signal.SIGHUP) == "SIGHUP"
 
 
 async def test_a_session_over_a_child_ends_with_its_block() -> None:

@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -157,6 +159,118 @@ async def test_sessions_that_are_opened_at_once_do_not_get_past_the_limit() -> N
         assert (len(directory), len(refused)) == (3, 5)
 
 
+async def test_a_session_that_has_ended_counts_until_its_child_is_gone() -> None:
+    """Or a client that opens and deletes would have as many processes as it likes."""
+    deaf = "trap '' TERM; echo '{}'; while :; do sleep 1000; done"
+    async with run("sh", "-c", deaf, max_sessions=2, spares=0) as directory:
+        for _ in range(2):
+            session = await directory.open()
+            session.close(ENOUGH)
+            await session.wait_ended()
+        await until(lambda: len(directory) == 0)
+        assert directory.is_full
+        for _ in range(23):
+            with pytest.raises(TooManySessions, match="2 sessions are open or ending, the limit of --max-sessions"):
+                await directory.open()
+        assert directory.is_full
+        directory.kill_children()
+        await until(lambda: not directory.is_full)
+        (await directory.open()).close(ENOUGH)
+        directory.kill_children()
+
+
+async def test_spares_do_not_count_as_sessions() -> None:
+    async with run(max_sessions=1, spares=3) as directory:
+        await until(lambda: directory.spares == 3)
+        assert not directory.is_full
+        await directory.open()
+        assert directory.is_full
+
+
+# What goes wrong in one berth
+
+
+SCARCE = """
+import os, resource, trio
+from trioproxy.config import ChildConfig, Config
+from trioproxy.directory import open_directory
+from trioproxy.protocol.errors import CommandFailed, Unavailable
+from trioproxy.protocol.messages import parse_line
+
+async def echo(session):
+    stream = await session.submit([parse_line(b'{"jsonrpc":"2.0","method":"x"}')])
+    with session.attach(session.log.standalone) as cursor, trio.fail_after(5):
+        await cursor.read()
+
+async def main():
+    async with open_directory(Config(ChildConfig(("cat",), spares=0))) as directory:
+        while not directory.spares:
+            await trio.sleep(0.01)
+        first = await directory.open()
+        before = len(os.listdir("/proc/self/fd"))
+        opened, failed = [], []
+
+        async def open_one():
+            try:
+                opened.append(await directory.open())
+            except CommandFailed as error:
+                failed.append(str(error))
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        async with trio.open_nursery() as nursery:
+            for _ in range(60):
+                nursery.start_soon(open_one)
+        print(len(opened) > 0, len(failed) > 0, len(opened) + len(failed), {"Too many open files" in f for f in failed})
+        for session in (first, *opened):
+            await echo(session)
+        for session in opened:
+            session.close(Unavailable("enough"))
+        with trio.fail_after(10):
+            while len(os.listdir("/proc/self/fd")) > before:
+                await trio.sleep(0.01)
+        await echo(await directory.open())
+        await echo(first)
+        print(len(directory))
+
+trio.run(main)
+"""
+
+
+def test_who_opens_a_session_when_file_descriptors_have_run_out_is_told_and_the_others_go_on() -> None:
+    result = subprocess.run([sys.executable, "-c", SCARCE], capture_output=True, text=True, timeout=25, check=False)
+    assert (result.stdout, result.stderr) == ("True True 60 {True}\n2\n", "")
+
+
+async def test_an_error_in_the_relay_of_one_child_is_logged_and_takes_no_other_along(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As from a log handler: what a child writes to stderr is logged in a task of its berth."""
+
+    def break_down(record: logging.LogRecord) -> bool:
+        if record.getMessage() == "break down":
+            raise ZeroDivisionError
+        return True
+
+    child_logger = logging.getLogger("trioproxy.child")
+    child_logger.addFilter(break_down)
+    try:
+        with caplog.at_level(logging.INFO):
+            async with run("sh", "-c", "while read -r line; do echo '{}'; echo break down >&2; done") as directory:
+                one, two = await directory.open(), await directory.open()
+                await one.submit([parse_line(b'{"jsonrpc":"2.0","method":"x"}')])
+                await one.wait_ended()
+                await until(lambda: directory.restarts == 1)
+                assert directory.last_exit == "the relay of the server failed: ZeroDivisionError()"
+                with pytest.raises(SessionNotFound):
+                    directory.find(one.id)
+                assert directory.find(two.id) is two
+                await directory.open()
+    finally:
+        child_logger.removeFilter(break_down)
+    assert "ZeroDivisionError" in caplog.text
+
+
 # Spares
 
 
@@ -273,6 +387,31 @@ async def test_a_first_child_that_dies_in_silence_fails_the_command_too() -> Non
         async with run("true") as directory:
             await directory.proven.wait()
             raise AssertionError("it was proven")
+
+
+async def test_a_proven_child_that_leaves_when_idle_is_replaced_and_fails_nothing() -> None:
+    async with run("sh", "-c", "sleep 0.8") as directory:
+        await directory.proven.wait()
+        await until(lambda: directory.restarts == 1)
+        assert directory.last_exit == "the server exited with status 0"
+        assert directory.state == "failing"
+        await until(lambda: directory.state == "ready")
+
+
+async def test_a_proven_child_that_leaves_with_an_error_fails_the_command() -> None:
+    with pytest.RaisesGroup(pytest.RaisesExc(CommandFailed, match="status 3"), flatten_subgroups=True):
+        async with run("sh", "-c", "sleep 0.8; exit 3") as directory:
+            await directory.proven.wait()
+            await trio.sleep_forever()
+
+
+async def test_without_spares_all_is_well_when_the_first_child_has_left() -> None:
+    """Nobody waits for another one; whoever opens a session starts it."""
+    async with run("sh", "-c", "sleep 0.8", spares=0) as directory:
+        await directory.proven.wait()
+        await until(lambda: directory.restarts == 1)
+        assert (directory.spares, directory.state) == (0, "ready")
+        await directory.open()
 
 
 async def test_a_command_that_can_not_be_run_fails_at_once() -> None:

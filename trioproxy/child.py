@@ -15,14 +15,14 @@ put itself into a session of its own (`setsid`) has left the family and is not f
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import select
 import signal
-import subprocess
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import IO, Final
 
 import trio
@@ -49,6 +49,12 @@ _MAX_LEFT: Final = 1024 * 1024
 _EXIT_TIME: Final = 1.0
 """Seconds for a child that has closed its stdout to exit."""
 _MAX_STDERR_LINE: Final = 8 * 1024
+_STDERR_BURST: Final = 100
+_STDERR_RATE: Final = 50.0
+"""Lines of stderr that are passed on at once, and a second after that: a flood is nobody's reading, and each line costs
+time that every other session waits for."""
+_DROPPED_INTERVAL: Final = 1.0
+"""Seconds after which it is told how many lines were not passed on."""
 _LAST_WORDS: Final = 20
 """Lines of stderr that are kept to explain an end."""
 
@@ -63,24 +69,44 @@ async def open_child(
     times `stop_rung` seconds, shielded from cancellation.
 
     Args:
-      on_stderr: called with each line that the child writes to its stderr.
+      on_stderr: called with each line that the child writes to its stderr; of a flood, with some, and with how many were
+        dropped.
       stop_rung: how long it has to act on the end of its stdin, on SIGTERM, and on SIGKILL.
 
     Raises:
       CommandFailed: the command can't be run: not found, not executable, no such working directory.
     """
     # No checkpoint between the start of the process and the `try`: a cancellation must find somebody who ends it.
-    child = Child(start_process(config), config.max_message_size, on_stderr)
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(child._feed_stdin)
-            nursery.start_soon(child._relay_stderr)
-            nursery.start_soon(child._watch_exit)
-            yield child
-            nursery.cancel_scope.cancel()
-    finally:
-        with trio.CancelScope(shield=True):
-            await child._stop(stop_rung)
+    with closing(start_process(config)) as group:
+        child = Child(group, config.max_message_size, on_stderr)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(child._feed_stdin)
+                nursery.start_soon(child._relay_stderr)
+                nursery.start_soon(child._watch_exit)
+                yield child
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await child._stop(stop_rung)
+
+
+class Allowance:
+    """How many lines may pass: so many at once, and so many a second after that."""
+
+    def __init__(self, burst: int, rate: float) -> None:
+        self._burst = burst
+        self._rate = rate
+        self._left = float(burst)
+        self._counted_at = 0.0
+
+    def take(self, wanted: int, now: float) -> int:
+        """Return how many of `wanted` lines may pass at the time `now`, in seconds."""
+        self._left = min(self._burst, self._left + (now - self._counted_at) * self._rate)
+        self._counted_at = now
+        taken = min(wanted, int(self._left))
+        self._left -= taken
+        return taken
 
 
 class Child:
@@ -92,9 +118,8 @@ class Child:
       last_words: the last lines of its stderr.
     """
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], max_message_size: int | None, on_stderr: Callable[[str], None]
-    ) -> None:
+    def __init__(self, group: ProcessGroup, max_message_size: int | None, on_stderr: Callable[[str], None]) -> None:
+        process = group.leader
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -102,7 +127,7 @@ class Child:
         self.has_spoken = False
         self.last_words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._process = process
-        self._group = ProcessGroup(process)
+        self._group = group
         self._on_stderr = on_stderr
         self._framer = LineFramer(max_message_size)
         self._left = b""  # what a dead child had written when its stdout was closed
@@ -111,6 +136,8 @@ class Child:
         self._has_spoken_since = True  # since we last wrote
         self._exited = trio.Event()
         self._stderr_ended = trio.Event()
+        self._allowance = Allowance(_STDERR_BURST, _STDERR_RATE)
+        self._dropped = 0  # lines of stderr that were not passed on, and it has not been told yet
         self._outbox: list[bytes] = []
         self._queued = 0
         self._filled = trio.lowlevel.ParkingLot()
@@ -184,7 +211,7 @@ class Child:
                 if data is None:
                     break
                 if not data:
-                    await self._settle_failure()
+                    await self._settle_failure("stdout")
                     assert self._failure is not None
                     raise self._failure
                 if lines := self._framer.feed(data):
@@ -202,12 +229,13 @@ class Child:
         except BlockingIOError:
             return None
 
-    async def _settle_failure(self) -> None:
-        """Wait until it is known how a child ended whose stdout has."""
-        with trio.move_on_after(_EXIT_TIME):
-            await self._exited.wait()
+    async def _settle_failure(self, closed: str) -> None:
+        """Wait until it is known how a child ended that has closed its stdin or its stdout."""
         if self._failure is None:
-            self._fail(ChildExited("the server closed its stdout without exiting", data=self._post_mortem()))
+            with trio.move_on_after(_EXIT_TIME):
+                await self._exited.wait()
+        if self._failure is None:
+            self._fail(ChildExited(f"the server closed its {closed} without exiting", data=self._post_mortem()))
 
     # The tasks
 
@@ -233,7 +261,11 @@ class Child:
                     await trio.lowlevel.wait_writable(self._stdin)
                     continue
                 except BrokenPipeError:
-                    # Nobody reads any more.  What was queued is lost; the watcher will tell how the child ended.
+                    # Nobody reads any more, and what was queued is lost.  Mostly the child is about to exit, and the
+                    # watcher will tell how it did.
+                    await self._settle_failure("stdin")
+                    if not self._exited.is_set():
+                        self._end_stdout()
                     return
                 data = data[written:]
                 self._queued -= written
@@ -250,20 +282,38 @@ class Child:
 
     async def _relay_stderr(self) -> None:
         framer = LineFramer(_MAX_STDERR_LINE)
+        tell_at = math.inf
         data = b" "
-        while data:
-            try:
-                await trio.lowlevel.wait_readable(self._stderr)
-                data = os.read(self._stderr, READ_SIZE)
-            except BlockingIOError:
-                continue
-            # The end of the stream ends an unfinished line, too.
-            for line in framer.feed(data or b"\n"):
-                raw = line if isinstance(line, bytes) else line.head + b"..."
-                text = raw.decode(errors="replace").rstrip()
-                self.last_words.append(text)
-                self._on_stderr(text)
+        try:
+            while data:
+                with trio.move_on_at(tell_at):
+                    await trio.lowlevel.wait_readable(self._stderr)
+                now = trio.current_time()
+                if now >= tell_at:
+                    self._tell_dropped()
+                    tell_at = math.inf
+                try:
+                    # Little at a time: between two reads come the others' turns.
+                    data = os.read(self._stderr, _MAX_STDERR_LINE)
+                except BlockingIOError:
+                    continue
+                # The end of the stream ends an unfinished line, too.
+                lines = framer.feed(data or b"\n")
+                passed = self._allowance.take(len(lines), now)
+                for line in lines[:passed]:
+                    self._on_stderr(_readable(line))
+                self.last_words.extend(map(_readable, lines[-_LAST_WORDS:]))
+                self._dropped += len(lines) - passed
+                if self._dropped and tell_at == math.inf:
+                    tell_at = now + _DROPPED_INTERVAL
+        finally:
+            self._tell_dropped()
         self._stderr_ended.set()
+
+    def _tell_dropped(self) -> None:
+        if self._dropped:
+            self._on_stderr(f"{self._dropped} lines dropped")
+            self._dropped = 0
 
     async def _watch_exit(self) -> None:
         """Wait for the process to end, and say how it did.  What it left in its pipes is still read."""
@@ -274,15 +324,15 @@ class Child:
         self._exited.set()
         # A grandchild may hold the pipe open for ever.
         await trio.sleep(_DRAIN_TIME)
-        self._keep_left()
-        self._close(self._process.stdout)
+        self._end_stdout()
 
-    def _keep_left(self) -> None:
-        """Read what is still in the pipe: whoever is to receive it may be held up by its own readers."""
+    def _end_stdout(self) -> None:
+        """Close stdout, and keep what is still in the pipe: whoever is to receive it may be held up by its own readers."""
         left: list[bytes] = []
         while sum(map(len, left)) < _MAX_LEFT and (data := self._read_stdout()):
             left.append(data)
         self._left = b"".join(left)
+        self._close(self._process.stdout)
 
     def _fail(self, failure: ChildError) -> None:
         if self._failure is None:
@@ -334,3 +384,8 @@ class Child:
         if pipe is not None and not pipe.closed:
             trio.lowlevel.notify_closing(pipe.fileno())
             pipe.close()
+
+
+def _readable(line: bytes | OversizedLine) -> str:
+    raw = line if isinstance(line, bytes) else line.head + b"..."
+    return raw.decode(errors="replace").rstrip()

@@ -7,25 +7,29 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Final
 
 from .config import ChildConfig
+from .process_group import ProcessGroup
 from .protocol.errors import CommandFailed
 
 # What the SDKs' stdio clients pass on by themselves.
 _MINIMAL_ENVIRONMENT: Final = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 
 
-def start_process(config: ChildConfig) -> subprocess.Popen[bytes]:
+def start_process(config: ChildConfig) -> ProcessGroup:
     """Start a command with pipes for its three standard streams, as the leader of a process group of its own.
 
+    Whoever calls it stops the group and closes it.
+
     Raises:
-      CommandFailed: it can't be run.
+      CommandFailed: it can't be run, or not be watched.
     """
     environment = dict(_environment(config))
     argv = ["/bin/sh", "-c", " ".join(config.argv)] if config.shell else list(config.argv)
@@ -33,7 +37,7 @@ def start_process(config: ChildConfig) -> subprocess.Popen[bytes]:
     with _explained(argv):
         # Not `trio.lowlevel.open_process`: it forks in a worker thread, and the signal that a child asks for on the
         # death of its parent is sent on the death of the *thread* that started it.  This blocks for about a millisecond.
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*_parent_death_prefix(), *argv],
             bufsize=0,
             stdin=subprocess.PIPE,
@@ -43,6 +47,21 @@ def start_process(config: ChildConfig) -> subprocess.Popen[bytes]:
             env=environment,
             start_new_session=True,
         )
+        try:
+            return ProcessGroup(process)
+        except OSError:
+            _abandon(process)
+            raise
+
+
+def _abandon(process: subprocess.Popen[bytes]) -> None:
+    """End a process that nobody has got to know."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    process.wait()
 
 
 def _environment(config: ChildConfig) -> Iterator[tuple[str, str]]:

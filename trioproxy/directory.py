@@ -7,8 +7,9 @@
 A child never changes hands.  The task that starts it waits with it until a client comes, runs the session, and ends both;
 a spare is simply a berth that is still free, and so a new session waits for no interpreter.
 
-Each berth is a boundary: what goes wrong in it is logged, with its traceback, and takes no other along.  The nursery is
-nobody's HTTP exchange's, since a session outlives the exchange that opened it.
+Each berth is a boundary: what goes wrong in it is logged, with its traceback, and takes no other along; only a command
+that has shown that it doesn't work ends them all.  The nursery is nobody's HTTP exchange's, since a session outlives the
+exchange that opened it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import trio
 
 from .child import Child, open_child
 from .config import Config
-from .protocol.errors import ChildError, CommandFailed, SessionNotFound, ShuttingDown, TooManySessions, TrioproxyError
+from .protocol.errors import ChildError, ChildExited, CommandFailed, SessionNotFound, ShuttingDown, TooManySessions
 from .session import Session
 
 logger = logging.getLogger("trioproxy.directory")
@@ -94,9 +95,12 @@ class Directory:
 
     @property
     def is_full(self) -> bool:
-        """Whether there are as many sessions as may be, those that wait for their child counted."""
+        """Whether there are as many sessions as may be.
+
+        Counted are their children: from when one is waited for until it is gone, which the session may be long before.
+        """
         limit = self._config.limits.max_sessions
-        return limit is not None and len(self._sessions) + self._opening >= limit
+        return limit is not None and self._opening + sum(berth.session is not None for berth in self._all) >= limit
 
     @property
     def state(self) -> str:
@@ -107,6 +111,9 @@ class Directory:
             return "starting"
         if self.is_full:
             return "full"
+        if self._config.child.spares == 0:
+            # The first child proves the command, and may leave when nobody comes; none is to take its place.
+            return "ready"
         is_alive = any(berth.age > PROVE_TIME for berth in self._spares)
         return "failing" if self._deaths_in_a_row and not is_alive else "ready"
 
@@ -142,7 +149,9 @@ class Directory:
         if self.is_draining:
             raise ShuttingDown("the proxy is shutting down")
         if self.is_full:
-            raise TooManySessions(f"{len(self)} sessions are open, the limit of --max-sessions")
+            limit = self._config.limits.max_sessions
+            ending = "" if len(self) == limit else " or ending"
+            raise TooManySessions(f"{limit} sessions are open{ending}, the limit of --max-sessions")
         self._opening += 1
         try:
             berth = self._take_spare() or await self._nursery.start(self._run_berth)
@@ -151,6 +160,8 @@ class Directory:
         if self.is_draining:
             raise ShuttingDown("the proxy is shutting down")
         assert berth.child is not None
+        if berth not in self._all:
+            raise CommandFailed("the server was gone as soon as it had been started")
         session = Session(berth.child, self._config, mixes=mixes, single_stream=single_stream, declines=declines)
         berth.session = self._sessions[session.id] = session
         berth.claimed.set()
@@ -192,17 +203,47 @@ class Directory:
             self._note_death(str(failure))
 
     async def _run_berth(self, *, task_status: trio.TaskStatus[Berth] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run a berth, from the start of its child until it is gone.
+
+        Raises:
+          CommandFailed: the child could not be started, or its end shows that the command doesn't work.
+        """
         self._berths += 1
         berth = Berth(self._berths)
         self._all.add(berth)
+        failure: CommandFailed | None = None
         try:
             async with open_child(self._config.child, on_stderr=berth.hear) as child:
                 berth.child = child
                 task_status.started(berth)
                 if await self._wait_claimed(berth, child):
                     await self._run_session(berth, child)
+                else:
+                    failure = self._judge_end(berth, child)
+        except* CommandFailed as group:
+            # Only `open_child` raises it, and nothing else with it.
+            (error,) = group.exceptions
+            assert isinstance(error, CommandFailed)
+            failure = error
+        except* Exception as group:
+            logger.exception("%s failed", berth.name)
+            if berth.child is None:
+                # Whoever waits for the child must hear of it.
+                failure = CommandFailed(f"the server could not be started: {group.exceptions[0]!r}")
+            else:
+                self._note_death(f"the relay of the server failed: {group.exceptions[0]!r}")
         finally:
-            self._all.discard(berth)
+            self._vacate(berth)
+        if failure is not None:
+            raise failure
+
+    def _vacate(self, berth: Berth) -> None:
+        self._all.discard(berth)
+        if berth in self._spares:
+            self._spares.remove(berth)
+        if berth.session is not None and self._sessions.pop(berth.session.id, None) is not None:
+            # It came when its berth had failed already, and was never run.
+            berth.session.close(ChildExited("the server was stopped"))
 
     async def _run_session(self, berth: Berth, child: Child) -> None:
         session = berth.session
@@ -236,19 +277,23 @@ class Directory:
                 self.proven.set()
             await berth.claimed.wait()
             nursery.cancel_scope.cancel()
-        if berth.claimed.is_set():
-            return True
+        return berth.claimed.is_set()
+
+    def _judge_end(self, berth: Berth, child: Child) -> CommandFailed | None:
+        """Take note of a child that ended before a session wanted it; return an error if the command doesn't work."""
         if berth in self._spares:
             self._spares.remove(berth)
         assert child.failure is not None
-        if berth.age < _PROBATION and not (self._has_answered or self._sessions):
-            raise _command_failed(child.failure)
+        # A server may leave when nobody needs it.  One that never stayed, or that complains, is none.
+        has_left = self.proven.is_set() and (child.failure.data or {}).get("exitStatus") == 0
+        if berth.age < _PROBATION and not (self._has_answered or self._sessions or has_left):
+            return _command_failed(child.failure)
         logger.error("%s: %s while it waited for a session", berth.name, child.failure)
         if berth.age > _RESPAWN_LONGEST:
             # Not one that can't live; it was merely its time.
             self._deaths_in_a_row = 0
         self._note_death(str(child.failure))
-        return False
+        return None
 
     def _note_death(self, how: str) -> None:
         self.restarts += 1
@@ -273,7 +318,8 @@ async def open_directory(config: Config) -> AsyncIterator[Directory]:
     """Keep sessions, and spares for them, for as long as the block runs; all children have ended when it has.
 
     Raises:
-      CommandFailed: the command could not be started, or the first child ended before any had answered.
+      CommandFailed: the command could not be started, or a child ended before any had answered, other than with status 0
+        after it had stayed for a while.
     """
     async with trio.open_nursery() as nursery:
         directory = Directory(config, nursery)
@@ -284,7 +330,7 @@ async def open_directory(config: Config) -> AsyncIterator[Directory]:
         nursery.cancel_scope.cancel()
 
 
-def _command_failed(failure: ChildError) -> TrioproxyError:
+def _command_failed(failure: ChildError) -> CommandFailed:
     stderr = (failure.data or {}).get("stderr") or ["nothing on stderr"]
     words = "".join(f"\n  {line}" for line in stderr)
     return CommandFailed(f"{failure} before it had answered anything; its last words:{words}", data=failure.data)

@@ -11,16 +11,29 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from typing import Final
 
 import trio
 
 
 class ProcessGroup:
-    """The group that `leader` leads."""
+    """The group that `leader` leads.
+
+    Raises:
+      OSError: the end of the leader can't be watched, as where no file descriptor is left.
+    """
 
     def __init__(self, leader: subprocess.Popen[bytes]) -> None:
-        self._leader = leader
+        self.leader: Final = leader
         self._id = leader.pid
+        # Now, and not when it is first waited for: who has no descriptor to spare is to know before anybody relies on it.
+        self._pidfd = os.pidfd_open(self._id) if sys.platform == "linux" else None
+
+    def close(self) -> None:
+        """Give back what it takes to watch the leader; nobody may wait any more."""
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
 
     def send(self, number: int) -> None:
         """Send a signal to every process of the group; nothing happens where there is none left."""
@@ -28,18 +41,17 @@ class ProcessGroup:
             os.killpg(self._id, number)
 
     async def wait_leader(self) -> int:
-        """Return the exit code of the leader, once it has ended and is reaped; less than 0 for a signal's number."""
-        code = self._leader.poll()
+        """Return the exit code of the leader, once it has ended and is reaped; less than 0 for a signal's number.
+
+        Only one task may wait for it.
+        """
+        code = self.leader.poll()
         if code is None:
-            if sys.platform == "linux":
-                pidfd = os.pidfd_open(self._id)
-                try:
-                    await trio.lowlevel.wait_readable(pidfd)
-                finally:
-                    os.close(pidfd)
+            if self._pidfd is not None:
+                await trio.lowlevel.wait_readable(self._pidfd)
             else:
                 await trio.to_thread.run_sync(_wait_unreaped, self._id, abandon_on_cancel=True)
-            code = self._leader.wait()
+            code = self.leader.wait()
         return code
 
     async def wait_gone(self) -> None:
@@ -58,12 +70,22 @@ class ProcessGroup:
             os.killpg(self._id, 0)
         except (ProcessLookupError, PermissionError):
             return False
+        if sys.platform != "linux":
+            return True
         # A zombie counts as a member; one that is reaped late, or never, would be waited for and killed in vain.
-        return sys.platform != "linux" or any(state != "Z" for state in _states(self._id))
+        try:
+            return any(state != "Z" for state in _states(self._id))
+        except OSError:
+            # No file descriptor to look with.  Better to signal a zombie than to spare the living.
+            return True
 
 
 def _states(group: int) -> list[str]:
-    """Return the states of the processes in a group (proc(5), `/proc/PID/stat`)."""
+    """Return the states of the processes in a group (proc(5), `/proc/PID/stat`).
+
+    Raises:
+      OSError: they can't be read.
+    """
     states = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -71,8 +93,8 @@ def _states(group: int) -> list[str]:
                 with open(f"/proc/{entry}/stat") as file:
                     # The name, in parentheses, may have anything in it.
                     state, _, pgrp, *_ = file.read().rpartition(")")[2].split()
-            except OSError:
-                continue
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue  # it has ended, or belongs to somebody else
             if int(pgrp) == group:
                 states.append(state)
     return states
