@@ -19,12 +19,13 @@ import pytest
 import trio
 import trio.testing
 
-from trioproxy.child import MAX_QUEUED, STOP_RUNG, Allowance, Child, open_child
+from trioproxy.child import MAX_QUEUED, STOP_RUNG, Child, open_child
 from trioproxy.config import ChildConfig, Config
 from trioproxy.protocol.errors import ChildError, ChildExited, CommandFailed, Unavailable
 from trioproxy.protocol.lines import OversizedLine
 from trioproxy.protocol.messages import parse_line
 from trioproxy.session import Session
+from trioproxy.stderr import Allowance
 
 from .proxies import is_alive, python
 

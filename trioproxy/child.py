@@ -15,13 +15,11 @@ put itself into a session of its own (`setsid`) has left the family and is not f
 from __future__ import annotations
 
 import fcntl
-import math
 import os
 import select
 import signal
 import sys
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from typing import IO, Final
 
@@ -32,6 +30,7 @@ from .config import ChildConfig
 from .process_group import ProcessGroup, describe_exit, signal_name
 from .protocol.errors import ChildError, ChildExited
 from .protocol.lines import LineFramer, OversizedLine
+from .stderr import StderrRelay
 
 READ_SIZE: Final = 64 * 1024
 MAX_QUEUED: Final = 1024 * 1024
@@ -48,15 +47,6 @@ _MAX_LEFT: Final = 1024 * 1024
 """Bytes that a dead child may have left in its stdout, if somebody has enlarged the pipe."""
 _EXIT_TIME: Final = 1.0
 """Seconds for a child that has closed its stdout to exit."""
-_MAX_STDERR_LINE: Final = 8 * 1024
-_STDERR_BURST: Final = 100
-_STDERR_RATE: Final = 50.0
-"""Lines of stderr that are passed on at once, and a second after that: a flood is nobody's reading, and each line costs
-time that every other session waits for."""
-_DROPPED_INTERVAL: Final = 1.0
-"""Seconds after which it is told how many lines were not passed on."""
-_LAST_WORDS: Final = 20
-"""Lines of stderr that are kept to explain an end."""
 
 
 @asynccontextmanager
@@ -82,7 +72,7 @@ async def open_child(
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(child._feed_stdin)
-                nursery.start_soon(child._relay_stderr)
+                nursery.start_soon(child._stderr.run)
                 nursery.start_soon(child._watch_exit)
                 yield child
                 nursery.cancel_scope.cancel()
@@ -91,31 +81,12 @@ async def open_child(
                 await child._stop(stop_rung)
 
 
-class Allowance:
-    """How many lines may pass: so many at once, and so many a second after that."""
-
-    def __init__(self, burst: int, rate: float) -> None:
-        self._burst = burst
-        self._rate = rate
-        self._left = float(burst)
-        self._counted_at = 0.0
-
-    def take(self, wanted: int, now: float) -> int:
-        """Return how many of `wanted` lines may pass at the time `now`, in seconds."""
-        self._left = min(self._burst, self._left + (now - self._counted_at) * self._rate)
-        self._counted_at = now
-        taken = min(wanted, int(self._left))
-        self._left -= taken
-        return taken
-
-
 class Child:
     """A running stdio server; a `Transport`.
 
     Attributes:
       pid: of the process, which leads a process group of its own.
       has_spoken: whether any line has come from it.
-      last_words: the last lines of its stderr.
     """
 
     def __init__(self, group: ProcessGroup, max_message_size: int | None, on_stderr: Callable[[str], None]) -> None:
@@ -125,26 +96,27 @@ class Child:
         assert process.stderr is not None
         self.pid: Final = process.pid
         self.has_spoken = False
-        self.last_words: deque[str] = deque(maxlen=_LAST_WORDS)
         self._process = process
         self._group = group
-        self._on_stderr = on_stderr
         self._framer = LineFramer(max_message_size)
         self._left = b""  # what a dead child had written when its stdout was closed
         self._failure: ChildError | None = None
         self._stdin_is_wide = False
         self._has_spoken_since = True  # since we last wrote
         self._exited = trio.Event()
-        self._stderr_ended = trio.Event()
-        self._allowance = Allowance(_STDERR_BURST, _STDERR_RATE)
-        self._dropped = 0  # lines of stderr that were not passed on, and it has not been told yet
         self._outbox: list[bytes] = []
         self._queued = 0
         self._filled = trio.lowlevel.ParkingLot()
         self._emptied = trio.lowlevel.ParkingLot()
-        self._stdin, self._stdout, self._stderr = (p.fileno() for p in (process.stdin, process.stdout, process.stderr))
-        for fd in (self._stdin, self._stdout, self._stderr):
+        self._stdin, self._stdout = process.stdin.fileno(), process.stdout.fileno()
+        for fd in (self._stdin, self._stdout):
             os.set_blocking(fd, False)
+        self._stderr = StderrRelay(process.stderr.fileno(), on_stderr)
+
+    @property
+    def last_words(self) -> Sequence[str]:
+        """The last lines of its stderr."""
+        return self._stderr.last_words
 
     @property
     def failure(self) -> ChildError | None:
@@ -280,46 +252,11 @@ class Child:
             with suppress(OSError):
                 fcntl.fcntl(self._stdin, fcntl.F_SETPIPE_SZ, MAX_QUEUED)
 
-    async def _relay_stderr(self) -> None:
-        framer = LineFramer(_MAX_STDERR_LINE)
-        tell_at = math.inf
-        data = b" "
-        try:
-            while data:
-                with trio.move_on_at(tell_at):
-                    await trio.lowlevel.wait_readable(self._stderr)
-                now = trio.current_time()
-                if now >= tell_at:
-                    self._tell_dropped()
-                    tell_at = math.inf
-                try:
-                    # Little at a time: between two reads come the others' turns.
-                    data = os.read(self._stderr, _MAX_STDERR_LINE)
-                except BlockingIOError:
-                    continue
-                # The end of the stream ends an unfinished line, too.
-                lines = framer.feed(data or b"\n")
-                passed = self._allowance.take(len(lines), now)
-                for line in lines[:passed]:
-                    self._on_stderr(_readable(line))
-                self.last_words.extend(map(_readable, lines[-_LAST_WORDS:]))
-                self._dropped += len(lines) - passed
-                if self._dropped and tell_at == math.inf:
-                    tell_at = now + _DROPPED_INTERVAL
-        finally:
-            self._tell_dropped()
-        self._stderr_ended.set()
-
-    def _tell_dropped(self) -> None:
-        if self._dropped:
-            self._on_stderr(f"{self._dropped} lines dropped")
-            self._dropped = 0
-
     async def _watch_exit(self) -> None:
         """Wait for the process to end, and say how it did.  What it left in its pipes is still read."""
         code = await self._group.wait_leader()
         with trio.move_on_after(_LAST_WORDS_TIME):
-            await self._stderr_ended.wait()
+            await self._stderr.ended.wait()
         self._fail(ChildExited(f"the server {describe_exit(code)}", data=self._post_mortem()))
         self._exited.set()
         # A grandchild may hold the pipe open for ever.
@@ -346,7 +283,7 @@ class Child:
         how: dict[str, object] = {}
         if code is not None:
             how = {"exitStatus": code} if code >= 0 else {"signal": signal_name(-code)}
-        return {**how, "stderr": list(self.last_words), "restarts": 0}
+        return {**how, "stderr": list(self._stderr.last_words), "restarts": 0}
 
     # The end
 
@@ -358,8 +295,8 @@ class Child:
         async with trio.open_nursery() as nursery:
             # A child that is blocked on a full pipe would never see the end of its stdin.
             nursery.start_soon(self._discard_stdout)
-            if not self._stderr_ended.is_set():
-                nursery.start_soon(self._relay_stderr)
+            if not self._stderr.ended.is_set():
+                nursery.start_soon(self._stderr.run)
             for rung in (None, signal.SIGTERM, signal.SIGKILL):
                 if rung is not None:
                     self._group.send(rung)
@@ -367,7 +304,7 @@ class Child:
                     await self._group.wait_gone()
                     break
             with trio.move_on_after(_LAST_WORDS_TIME):
-                await self._stderr_ended.wait()
+                await self._stderr.ended.wait()
             nursery.cancel_scope.cancel()
         for pipe in (self._process.stdout, self._process.stderr):
             self._close(pipe)
@@ -384,8 +321,3 @@ class Child:
         if pipe is not None and not pipe.closed:
             trio.lowlevel.notify_closing(pipe.fileno())
             pipe.close()
-
-
-def _readable(line: bytes | OversizedLine) -> str:
-    raw = line if isinstance(line, bytes) else line.head + b"..."
-    return raw.decode(errors="replace").rstrip()
