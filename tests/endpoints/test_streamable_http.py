@@ -1127,7 +1127,7 @@ async def test_without_sessions_there_is_nothing_to_get_and_nothing_to_delete() 
 
 async def test_without_sessions_nothing_is_left_of_a_hundred_requests() -> None:
     """Another proxy kept a server, a sink and an event store of each for ever (PEERS §2, 1)."""
-    async with open_puppet(stateless=True, limits=LimitConfig(max_sessions=8)) as proxy:
+    async with open_puppet(stateless=True, limits=LimitConfig(max_sessions=50)) as proxy:
         limit = trio.CapacityLimiter(6)
 
         async def ask(number: int) -> None:
