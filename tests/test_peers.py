@@ -1,6 +1,6 @@
 """What other proxies get wrong, for clients with a handshake in front of a stdio server: one test a fault.
 
-Each fault was found by running the proxy that is named (PEERS §1 and §2): PK punkpeye/mcp-proxy, SG supergateway,
+Each fault was found by running the proxy that is named: PK punkpeye/mcp-proxy, SG supergateway,
 SP sparfenyuk/mcp-proxy, FM FastMCP, CF ContextForge's translate.
 """
 
@@ -64,7 +64,7 @@ async def health(proxy: Proxy) -> Any:
 
 
 async def test_no_client_hears_what_another_ones_server_says() -> None:
-    """SG sends each line of its one child to every SSE client, questions included; CF broadcasts too (§1, 1)."""
+    """SG sends each line of its one child to every SSE client, questions included; CF broadcasts too."""
     secrets = [log("SECRET"), request("sampling/createMessage", 1), response(1, text="SECRET-OF-A")]
     async with open_puppet() as proxy, open_sse(proxy) as (a, to_a), open_sse(proxy) as (b, to_b):
         await post(to_a, request("wait", 1))
@@ -76,7 +76,7 @@ async def test_no_client_hears_what_another_ones_server_says() -> None:
 
 
 async def test_changes_and_logs_reach_the_session_that_they_happened_in_and_no_other() -> None:
-    """PK sends logs, list changes and resource updates of its one child to all tenants (§2, 20)."""
+    """PK sends logs, list changes and resource updates of its one child to all tenants."""
     said = [log("mine"), notification("notifications/tools/list_changed"), notification("notifications/resources/updated")]
     async with open_puppet() as proxy:
         a, b = await wire.initialize(proxy.url), await wire.initialize(proxy.url)
@@ -88,7 +88,7 @@ async def test_changes_and_logs_reach_the_session_that_they_happened_in_and_no_o
 
 
 async def test_an_event_id_of_one_session_replays_nothing_in_another() -> None:
-    """PK's README example shares one event store: any known id replays somebody else's answers (§2, 8)."""
+    """PK's README example shares one event store: any known id replays somebody else's answers."""
     async with open_puppet() as proxy:
         a, b = await wire.initialize(proxy.url), await wire.initialize(proxy.url)
         async with a.open_post(request("wait", 1)) as stream:
@@ -103,7 +103,7 @@ async def test_an_event_id_of_one_session_replays_nothing_in_another() -> None:
 
 
 async def test_two_requests_with_one_id_do_not_take_each_others_answers() -> None:
-    """In PK the later one overwrites the earlier one's stream (§2, 22)."""
+    """In PK the later one overwrites the earlier one's stream."""
     async with open_puppet() as proxy:
         client = await wire.initialize(proxy.url)
         async with client.open_post(request("wait", 1)) as first:
@@ -116,7 +116,7 @@ async def test_two_requests_with_one_id_do_not_take_each_others_answers() -> Non
 
 
 async def test_what_the_server_asks_is_asked() -> None:
-    """SP, PK and FM's proxy answer sampling and elicitation with an error of their own (§1, 4)."""
+    """SP, PK and FM's proxy answer sampling and elicitation with an error of their own."""
     answers = {
         "elicitation/create": {"action": "accept", "content": {"name": "Ada"}},
         "sampling/createMessage": {"role": "assistant", "model": "m", "content": {"type": "text", "text": "Dear Ada!"}},
@@ -132,7 +132,7 @@ async def test_what_the_server_asks_is_asked() -> None:
 
 
 async def test_progress_logs_and_list_changes_arrive_and_a_cancellation_is_passed_on() -> None:
-    """SP drops all four over Streamable HTTP (§1, 9)."""
+    """SP drops all four over Streamable HTTP."""
     said = [progress("t"), log("hi"), notification("notifications/tools/list_changed")]
     async with open_puppet() as proxy:
         client = await wire.initialize(proxy.url)
@@ -146,7 +146,7 @@ async def test_progress_logs_and_list_changes_arrive_and_a_cancellation_is_passe
 
 
 async def test_bodies_of_many_megabytes_are_taken() -> None:
-    """SG refuses more than 100 KB with an HTML page; SP and FM 4 MiB (§1, 7)."""
+    """SG refuses more than 100 KB with an HTML page; SP and FM 4 MiB."""
     async with open_puppet() as proxy:
         client = await wire.initialize(proxy.url)
         answer = await client.post(request("repeat", 1, text="x" * 9_000_000))
@@ -154,7 +154,7 @@ async def test_bodies_of_many_megabytes_are_taken() -> None:
 
 
 async def test_a_body_that_is_too_large_ends_nothing() -> None:
-    """In SG and PK one POST of 5 MB ends the whole SSE session (§1, 7)."""
+    """In SG and PK one POST of 5 MB ends the whole SSE session."""
     limits = LimitConfig(max_body_size=1_000_000)
     async with open_puppet(limits=limits) as proxy, open_sse(proxy) as (stream, endpoint):
         assert (await post(endpoint, request("repeat", 1, text="x" * 5_000_000))).status == 413
@@ -166,7 +166,7 @@ async def test_a_body_that_is_too_large_ends_nothing() -> None:
 
 
 async def test_a_result_of_twelve_megabytes_ends_nobodys_session() -> None:
-    """More than 10 MiB ends PK's only child, for all clients and for ever (§1, 2; §2, 4)."""
+    """More than 10 MiB ends PK's only child, for all clients and for ever."""
     async with open_puppet() as proxy:
         a, b = await wire.initialize(proxy.url), await wire.initialize(proxy.url)
         answer = await a.post(request("blob", 1, size=12 * 2**20))
@@ -176,7 +176,7 @@ async def test_a_result_of_twelve_megabytes_ends_nobodys_session() -> None:
 
 
 async def test_a_result_over_the_limit_fails_that_call_and_nothing_else() -> None:
-    """The same in PK, where the limit is not even ours to choose (§2, 4)."""
+    """The same in PK, where the limit is not even ours to choose."""
     async with open_test_proxy(PUPPET, child={"max_message_size": 2**20}) as proxy:
         client = await wire.initialize(proxy.url)
         (message,) = (await client.post(request("blob", 1, size=2**21))).messages
@@ -185,7 +185,7 @@ async def test_a_result_over_the_limit_fails_that_call_and_nothing_else() -> Non
 
 
 async def test_a_dead_server_is_an_error_at_once_and_the_next_session_has_a_living_one() -> None:
-    """SP answers 200 with an empty text for ever, and PK "Not connected" (§1, 3; §2, 3)."""
+    """SP answers 200 with an empty text for ever, and PK "Not connected"."""
     async with open_puppet() as proxy:
         client = await wire.initialize(proxy.url)
         (message,) = (await client.post(request("die", 1, signal=9))).messages
@@ -195,7 +195,7 @@ async def test_a_dead_server_is_an_error_at_once_and_the_next_session_has_a_livi
 
 
 async def test_health_is_not_good_when_no_session_could_be_opened() -> None:
-    """PK says pong, and SP "configured", with a server that has long been dead (§1, 2, 3 and 12)."""
+    """PK says pong, and SP "configured", with a server that has long been dead."""
     async with open_puppet(limits=LimitConfig(max_sessions=1)) as proxy:
         client = await wire.initialize(proxy.url)
         assert (await health(proxy))["state"] == "full"
@@ -210,7 +210,7 @@ async def test_health_is_not_good_when_no_session_could_be_opened() -> None:
 
 
 async def test_a_client_that_goes_without_a_word_does_not_keep_a_process() -> None:
-    """SG keeps a process of each for half an hour; PK counted 108 DELETEs to 10,593 sessions (§1, 8)."""
+    """SG keeps a process of each for half an hour; PK counted 108 DELETEs to 10,593 sessions."""
     async with open_puppet(times=TimeConfig(connection_timeout=0.3)) as proxy:
         for _ in range(5):
             assert (await post(proxy.url, hello())).status == 200
@@ -220,7 +220,7 @@ async def test_a_client_that_goes_without_a_word_does_not_keep_a_process() -> No
 
 
 async def test_a_handshake_that_is_refused_leaves_nothing() -> None:
-    """In PK each leaves a server and a sink, that nobody ever finds again (§2, 2)."""
+    """In PK each leaves a server and a sink, that nobody ever finds again."""
     async with open_puppet() as proxy:
         for headers, status in (({"accept": "text/html"}, 406), ({"content_type": "text/plain"}, 415)):
             for _ in range(20):
@@ -234,7 +234,7 @@ async def test_a_handshake_that_is_refused_leaves_nothing() -> None:
 
 
 async def test_nothing_is_left_of_a_request_without_session() -> None:
-    """PK never closes the server of one, nor its event store, into which every notification goes (§2, 1)."""
+    """PK never closes the server of one, nor its event store, into which every notification goes."""
     async with open_puppet(stateless=True) as proxy:
         for number in range(10):
             assert (await post(proxy.url, request("repeat", number))).messages[-1]["id"] == number
@@ -247,7 +247,7 @@ async def test_nothing_is_left_of_a_request_without_session() -> None:
 
 
 async def test_what_is_kept_for_replay_is_bounded_in_bytes() -> None:
-    """PK counts events only (§2, 15); one of them may have ten megabytes."""
+    """PK counts events only; one of them may have ten megabytes."""
     limits = LimitConfig(event_store_max_bytes=100_000)
     async with open_puppet(limits=limits) as proxy:
         client = await wire.initialize(proxy.url)
@@ -259,7 +259,7 @@ async def test_what_is_kept_for_replay_is_bounded_in_bytes() -> None:
 
 
 async def test_sessions_are_bounded() -> None:
-    """Not in PK (§2, 15)."""
+    """Not in PK."""
     assert Config(ChildConfig(("x",))).limits.max_sessions == 1000
     async with open_puppet(limits=LimitConfig(max_sessions=1)) as proxy, open_sse(proxy):
         answer = await post(proxy.url, hello())
@@ -268,7 +268,7 @@ async def test_sessions_are_bounded() -> None:
 
 
 async def test_the_time_of_a_call_is_extended_by_progress_and_need_not_be_limited() -> None:
-    """PK's is not extended, and its 0 means a minute (§2, 16)."""
+    """PK's is not extended, and its 0 means a minute."""
     async with open_test_proxy(times=TimeConfig(request_timeout=0.5)) as proxy:
         client = await wire.initialize(proxy.url)
         answer = await client.call("count", 1, token="t", to=8, delay_ms=100)
@@ -285,7 +285,7 @@ async def test_the_time_of_a_call_is_extended_by_progress_and_need_not_be_limite
 async def test_a_page_that_points_its_name_at_us_is_refused(
     headers: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """SP, SG, PK and FM answer it with 200 (§1, 6); PK logs a stack for `Origin: null` (§2, 11)."""
+    """SP, SG, PK and FM answer it with 200; PK logs a stack for `Origin: null`."""
     caplog.set_level(logging.WARNING)
     async with open_puppet() as proxy:
         for path, method in (("/mcp", "POST"), ("/mcp", "GET"), ("/sse", "GET"), ("/messages", "POST"), ("/healthz", "GET")):
@@ -297,12 +297,12 @@ async def test_a_page_that_points_its_name_at_us_is_refused(
 
 
 def test_nobody_but_this_machine_is_served_unless_we_are_told_to() -> None:
-    """SG and PK listen on all interfaces, and SG can't be told otherwise (§1, 6)."""
+    """SG and PK listen on all interfaces, and SG can't be told otherwise."""
     assert ListenConfig().host == "127.0.0.1"
 
 
 async def test_our_secrets_are_none_of_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PK passes its API key on to the child (§2, Security)."""
+    """PK passes its API key on to the child."""
     monkeypatch.setenv("MCP_PROXY_API_KEY", "SECRET")
     tell = python(
         "import json, os, sys\n"
@@ -321,7 +321,7 @@ async def test_our_secrets_are_none_of_the_servers(monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_malformed_host_is_a_bad_request(caplog: pytest.LogCaptureFixture) -> None:
-    """PK answers 500 and logs a stack (§2, 19)."""
+    """PK answers 500 and logs a stack."""
     caplog.set_level(logging.WARNING)
     async with open_puppet() as proxy:
         for host in (b"local host", b"[::1", b"localhost:x", b"a/b", b"\xff"):
@@ -334,7 +334,7 @@ async def test_a_malformed_host_is_a_bad_request(caplog: pytest.LogCaptureFixtur
 
 
 async def test_no_request_ends_the_proxy(caplog: pytest.LogCaptureFixture) -> None:
-    """One request with an odd character ends PK's process (§2, 5), and any error that nobody waited for (§2, 17)."""
+    """One request with an odd character ends PK's process, and any error that nobody waited for."""
     caplog.set_level(logging.ERROR)
     async with open_puppet() as proxy:
         for start in (b"GET", b"DELETE", b"POST", b"PUT", b"\x00", b"GET /mcp HTTP/9.9"):
@@ -353,7 +353,7 @@ async def test_no_request_ends_the_proxy(caplog: pytest.LogCaptureFixture) -> No
 
 
 async def test_errors_are_json_with_the_id_of_the_request_and_other_methods_are_405() -> None:
-    """PK's 404 and 400 have no id, its content types differ, and HEAD and PUT are 404 (§2, 23)."""
+    """PK's 404 and 400 have no id, its content types differ, and HEAD and PUT are 404."""
     async with open_puppet() as proxy:
         for headers, status in (({}, 400), ({"mcp_session_id": "unknown"}, 404)):
             answer = await post(proxy.url, request("tools/list", "mine"), **headers)
@@ -368,7 +368,7 @@ async def test_errors_are_json_with_the_id_of_the_request_and_other_methods_are_
 
 
 def test_options_mean_what_they_say_and_a_servers_own_words_are_its_own() -> None:
-    """PK's --endpoint does nothing, and it swallows the server's options (§2, 10)."""
+    """PK's --endpoint does nothing, and it swallows the server's options."""
     config = read_command_line(["--server", "stream", "--endpoint", "/x", "node", "s.js", "--port", "3000", "-v"], {})
     assert isinstance(config, Config)
     assert config.endpoints.stream_endpoint == "/x"

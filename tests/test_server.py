@@ -179,7 +179,7 @@ async def test_a_second_signal_ends_everything_at_once(tmp_path: Path) -> None:
 
 
 def test_no_process_survives_however_deaf_and_whoever_started_it(tmp_path: Path) -> None:
-    """A shell, what it runs, and what that runs (PEERS §2, 12)."""
+    """A shell, what it runs, and what that runs."""
     program = tmp_path / "deaf.py"
     program.write_text(DEAF)
     with run_proxy("--shell", f"{shlex.quote(sys.executable)} -S {shlex.quote(str(program))}; true") as proxy:

@@ -161,7 +161,7 @@ def choose_command(words: tuple[str, ...], *, demo: bool, shell: bool) -> tuple[
         raise ConfigError(f"{words[0]} is a URL: serving a remote server on stdio is not part of this version")
     if demo:
         return (shlex.join(DEMO),) if shell else DEMO
-    # Joined as Node's `spawn(..., {shell: true})` does it, so that what worked with the original works here.
+    # Joined as Node's `spawn(..., {shell: true})` does it, so that what works with npm's mcp-proxy works here.
     return (" ".join(words),) if shell and words else words
 
 

@@ -1,6 +1,6 @@
 """The options: one table, from which everything that is said about them follows.
 
-How they are spelled on the command line (kebab-case, and the camelCase of the TypeScript original) and in the
+How they are spelled on the command line (kebab-case, and the camelCase of npm's mcp-proxy) and in the
 environment, what `--help` says, what the README says, and what `cli` accepts are all read off `GROUPS`.  A new option
 is a new row there, with the field of `config.Config` that it sets.  Pure; `python -m trioproxy.options` prints the
 README's table.

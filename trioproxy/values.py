@@ -21,7 +21,7 @@ _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h)?")
 _SIZE = re.compile(r"([0-9]{1,15})([kmg]?)", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,15}")
 
-# A bare number is milliseconds, as in the TypeScript original.
+# A bare number is milliseconds, as in npm's mcp-proxy.
 _MILLISECONDS = {None: 1, "ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _BYTES = {"": 1, "k": KIB, "m": MIB, "g": 1024 * MIB}
 _TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}

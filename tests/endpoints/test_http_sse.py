@@ -161,7 +161,7 @@ async def test_a_call_that_is_cancelled_is_answered_no_more() -> None:
 
 
 async def test_two_sessions_with_equal_ids_do_not_mix() -> None:
-    """Another proxy sends every line of one child to every client (PEERS §1, 1)."""
+    """Another proxy sends every line of one child to every client."""
     async with open_puppet() as proxy, open_client(sse_url(proxy)) as a, open_client(sse_url(proxy)) as b:
         await a.initialize()
         await b.initialize()
@@ -248,7 +248,7 @@ async def test_a_body_that_is_no_message_is_refused_and_the_session_goes_on(body
 
 
 async def test_a_body_of_the_wrong_type_or_size_is_refused_and_the_session_goes_on() -> None:
-    """In other proxies one large POST ends the whole session (PEERS §1, 7)."""
+    """In other proxies one large POST ends the whole session."""
     async with open_session(limits=LimitConfig(max_body_size=1000)) as client:
         assert_refused(await client.post(request("repeat", 1), content_type="text/plain"), 415, -32000, None)
         assert_refused(await client.post(request("repeat", 1, text="x" * 5_000_000)), 413, -32000, None)

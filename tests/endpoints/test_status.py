@@ -70,7 +70,7 @@ async def test_health_is_bad_while_there_is_no_room_and_recovers_by_itself() -> 
 
 
 async def test_health_tells_how_the_last_server_ended() -> None:
-    """Others say that all is well when their server has died (PEERS §1, 2 and 3)."""
+    """Others say that all is well when their server has died."""
     async with open_test_proxy(PUPPET) as proxy:
         client = await wire.initialize(proxy.url)
         await client.post(request("die", 1, status=3))

@@ -172,7 +172,7 @@ async def test_the_id_of_a_session_that_has_ended_is_unknown_to_a_handshake_too(
     ("header", "status"), [(b"mcp-session-id", 404), (b"mcp-protocol-version", 400), (b"last-event-id", 400)]
 )
 async def test_a_header_that_is_no_ascii_is_refused_like_any_other_nonsense(header: bytes, status: int) -> None:
-    """The text of another proxy's error went into a header, and took the process along (PEERS §2, 5)."""
+    """The text of another proxy's error went into a header, and took the process along."""
     async with open_session() as client, wire.connect(client.url) as connection:
         headers = {name.encode(): value.encode() for name, value in client.headers.items()} | {header: b"\xfc\xff"}
         lines = b"".join(b"%b: %b\r\n" % pair for pair in headers.items())
@@ -659,7 +659,7 @@ async def test_notifications_and_responses_are_accepted_with_an_empty_body() -> 
 
 
 async def test_an_id_that_is_in_use_is_refused_and_its_owner_still_gets_the_answer() -> None:
-    """Another proxy gave the first answer to whoever asked last (PEERS §2, 22)."""
+    """Another proxy gave the first answer to whoever asked last."""
     async with open_session() as client, client.open_post(request("wait", 1)) as stream:
         assert_refused(await client.post(request("repeat", 1)), 400, -32600, 1)
         assert (await client.post(request("repeat", "1"))).messages[-1]["id"] == "1"
@@ -921,7 +921,7 @@ async def test_what_is_no_longer_kept_can_not_be_resumed() -> None:
 
 
 async def test_an_event_id_that_is_not_of_the_session_can_not_be_resumed() -> None:
-    """Another proxy replayed one session's answers to another (PEERS §2, 8)."""
+    """Another proxy replayed one session's answers to another."""
     async with open_puppet() as proxy:
         mine, other = await wire.initialize(proxy.url), await wire.initialize(proxy.url)
         async with other.open_post(request("wait", 1)) as stream:
@@ -1126,7 +1126,7 @@ async def test_without_sessions_there_is_nothing_to_get_and_nothing_to_delete() 
 
 
 async def test_without_sessions_nothing_is_left_of_a_hundred_requests() -> None:
-    """Another proxy kept a server, a sink and an event store of each for ever (PEERS §2, 1)."""
+    """Another proxy kept a server, a sink and an event store of each for ever."""
     async with open_puppet(stateless=True, limits=LimitConfig(max_sessions=50)) as proxy:
         limit = trio.CapacityLimiter(6)
 
@@ -1267,7 +1267,7 @@ async def test_a_carriage_return_between_the_tokens_of_an_event_does_not_break_i
 
 @pytest.mark.parametrize("size", [100, 70_000, 1_000_000, 9_000_000])
 async def test_arguments_and_results_of_any_size_arrive_whole(size: int) -> None:
-    """Other proxies stop at 100 KB (PEERS §1, 7), or lose their server over 10 MiB for all (§1, 2)."""
+    """Other proxies stop at 100 KB, or lose their server over 10 MiB for all."""
     async with open_session() as client:
         text = "".join(map(str, range(size // 5)))[:size]
         answer = await client.post(request("repeat", 1, text=text))
