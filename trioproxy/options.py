@@ -68,7 +68,7 @@ class Option:
         if self.name == "help":
             yield "-h", False
         if self.kind is SWITCH:
-            # The original's parser, yargs, takes --no-eventStore as well as --noEventStore.
+            # The parser of npm's mcp-proxy, yargs, takes --no-eventStore as well as --noEventStore.
             yield from (
                 (f"--no-{self.name}", True),
                 (f"--{_camel_case('no-' + self.name)}", True),
