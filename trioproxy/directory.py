@@ -191,7 +191,8 @@ class Directory:
                 await trio.sleep(min(_RESPAWN_LONGEST, _RESPAWN_FIRST * 2.0 ** min(self._deaths_in_a_row - 1, 16)))
             if not self.is_draining:
                 berth = await self._nursery.start(self._run_berth)
-                self._spares.append(berth)
+                if berth in self._all:
+                    self._spares.append(berth)
         except CommandFailed as error:
             if not self.proven.is_set():
                 raise
@@ -201,6 +202,8 @@ class Directory:
         if failure is not None:
             logger.error("a spare could not be started: %s", failure)
             self._note_death(str(failure))
+        # It may have ended as soon as it was there, and was still counted as one that is about to be.
+        self.keep_spares()
 
     async def _run_berth(self, *, task_status: trio.TaskStatus[Berth] = trio.TASK_STATUS_IGNORED) -> None:
         """Run a berth, from the start of its child until it is gone.

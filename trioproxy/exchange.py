@@ -168,7 +168,6 @@ class Exchange:
                 cursor.interrupt = nursery.cancel_scope.cancel
                 if first:
                     await self._send({"type": "http.response.body", "body": first, "more_body": True})
-                cursor.stream.is_announced |= with_ids
                 while not cursor.is_at_end:
                     with trio.move_on_after(KEEP_ALIVE_TIME) as silence:
                         number, messages = await cursor.read()
@@ -188,11 +187,13 @@ class Exchange:
             piece = events[start : start + _SEND_SIZE] if len(events) > _SEND_SIZE else events
             await self._send({"type": "http.response.body", "body": piece, "more_body": True})
             cursor.note_progress()
+            cursor.stream.is_announced |= with_ids
 
 
 def priming(cursor: Cursor) -> bytes:
-    """Return the priming event of a stream, with the id of what was last sent on it."""
+    """Return the priming event of a stream, with the id of what was last sent on it; from then on it can be resumed."""
     stream = cursor.stream
+    stream.is_announced = True
     return encode_priming_event(stream.id_prefix + b"%d" % (cursor.position - 1), RETRY_MS)
 
 

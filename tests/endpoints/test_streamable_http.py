@@ -1378,3 +1378,26 @@ def resident() -> int:
     """Return how much memory this process holds, in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize("revision", ["2025-06-18", LATEST])
+async def test_a_question_finds_the_client_that_has_dropped_its_call_but_listens(revision: str) -> None:
+    async with open_session(revision) as client:
+        async with client.open_post(request("wait")) as call:
+            await call.next_event()
+        async with client.listen() as standalone:
+            await standalone.next_event()
+            await wait_all_tasks_blocked()
+            await client.post(saying(log("are you there?")))
+            assert await standalone.next_message() == log("are you there?")
+
+
+async def test_a_question_waits_for_a_client_that_has_dropped_its_call_and_knows_no_id_of_it() -> None:
+    """Before 2025-11-25 a stream that has carried nothing has no event, and can't be resumed."""
+    async with open_session("2025-06-18") as client:
+        async with client.open_post(request("wait")) as call:
+            await call.next_event()
+        await wait_all_tasks_blocked()
+        assert (await client.post(saying(log("are you there?")))).status == 202
+        async with client.listen() as standalone:
+            assert await standalone.next_message() == log("are you there?")
