@@ -10,12 +10,11 @@ Not here: what a method means, whose message it is (`routing`), and what a revis
 from __future__ import annotations
 
 import json
-import json.scanner
 import re
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from .errors import InvalidRequest, ParseError
+from .json_text import decode, expect_end, scan, skip_space
 from .lines import OversizedLine
 from .revisions import MODERN_CLAIM
 
@@ -80,10 +79,10 @@ def parse_line(line: bytes) -> Message:
       ParseError: not JSON.
       InvalidRequest: JSON, but not a message of JSON-RPC 2.0.
     """
-    text = _decode(line)
-    value, end = _scan(text, 0 if text.startswith("{") else _skip_space(text, 0))
+    text = decode(line)
+    value, end = scan(text, 0 if text.startswith("{") else skip_space(text, 0))
     if end != len(text):
-        _expect_end(text, end)
+        expect_end(text, end)
     return _message(line, value)
 
 
@@ -108,9 +107,9 @@ def parse_result(response: Response) -> Any:
     Raises:
       ParseError: not JSON; a long response is recognised by its ends, and nobody has looked at the rest.
     """
-    text = _decode(response.raw)
-    value, end = _scan(text, _skip_space(text, 0))
-    _expect_end(text, end)
+    text = decode(response.raw)
+    value, end = scan(text, skip_space(text, 0))
+    expect_end(text, end)
     return value.get("result")
 
 
@@ -200,74 +199,23 @@ def _on_one_line(message: Message) -> Message:
 
 
 def _split_batch(body: bytes) -> list[Message]:
-    text = _decode(body)
+    text = decode(body)
     messages: list[Message] = []
-    at = _skip_space(text, 1)
+    at = skip_space(text, 1)
     if text[at : at + 1] == "]":
         raise InvalidRequest("a batch has at least one message; this is empty")
     while True:
-        value, end = _scan(text, at)
+        value, end = scan(text, at)
         # Each message keeps its own bytes, cut out of the array's.
         messages.append(_message(text[at:end].encode(), value))
-        at = _skip_space(text, end)
+        at = skip_space(text, end)
         separator = text[at : at + 1]
-        at = _skip_space(text, at + 1)
+        at = skip_space(text, at + 1)
         if separator == "]":
-            _expect_end(text, at)
+            expect_end(text, at)
             return messages
         if separator != ",":
             raise ParseError(f"not JSON: ',' or ']' expected at character {at - 1} of a batch")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ParseError(f"not JSON: {name} is no JSON number")
-
-
-def _integer(text: str) -> int | float:
-    """Return the value of an integer.  One of more than 4300 digits is legal JSON, but `int` refuses it."""
-    try:
-        return int(text)
-    except ValueError:
-        # We have no use for its value.
-        return float(text)
-
-
-# `json.loads` spends as long on guessing the encoding and on white space as on a small message itself.
-_Scan: TypeAlias = Callable[[str, int], tuple[Any, int]]
-_scanner: Callable[[json.JSONDecoder], _Scan] = json.scanner.make_scanner  # type: ignore[assignment]
-_STRICT: Final[_Scan] = _scanner(json.JSONDecoder(parse_constant=_refuse_constant))
-_ANY_INTEGER: Final[_Scan] = _scanner(json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_integer))
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
-
-
-def _decode(data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise ParseError(f"not JSON: byte {error.start} is not UTF-8") from None
-
-
-def _scan(text: str, at: int, scan: _Scan = _STRICT) -> tuple[Any, int]:
-    try:
-        return scan(text, at)
-    except json.JSONDecodeError as error:
-        raise ParseError(f"not JSON: {error.msg} at character {error.pos}") from None
-    except StopIteration as error:
-        raise ParseError(f"not JSON: a value expected at character {error.value}") from None
-    except RecursionError:
-        raise ParseError("JSON nested too deeply") from None
-    except ValueError:
-        return _scan(text, at, _ANY_INTEGER)
-
-
-def _skip_space(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _expect_end(text: str, at: int) -> None:
-    if at != len(text) and _skip_space(text, at) != len(text):
-        raise ParseError(f"not JSON: more after the end of the value, at character {at}")
 
 
 def _token(value: Any) -> str | int | None:
