@@ -15,6 +15,7 @@ from trioproxy.protocol.errors import (
     Unavailable,
     error_response,
     status_and_code,
+    status_of_code,
 )
 
 EVERY_ERROR = sorted(
@@ -29,6 +30,11 @@ EVERY_ERROR = sorted(
         (errors.ParseError, 400, -32700),
         (errors.InvalidRequest, 400, -32600),
         (errors.UnsupportedRevision, 400, -32000),
+        (errors.UnsupportedProtocolVersion, 400, -32022),
+        (errors.HeaderMismatch, 400, -32020),
+        (errors.MissingClientCapability, 400, -32021),
+        (errors.MethodNotFound, 404, -32601),
+        (errors.InvalidParams, 400, -32602),
         (errors.SessionRequired, 400, -32000),
         (errors.SessionNotFound, 404, -32001),
         (errors.EventNotFound, 400, -32000),
@@ -101,4 +107,38 @@ def test_an_error_response_carries_the_evidence_as_data() -> None:
         "code": -32603,
         "message": "the server was killed by SIGKILL",
         "data": {"signal": "SIGKILL", "stderr": ["bye"], "restarts": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (-32601, 404),
+        (-32020, 400),
+        (-32021, 400),
+        (-32022, 400),
+        (-32600, 400),
+        (-32602, 400),
+        (-32700, 400),
+        (-32603, 200),
+        (-32000, 200),
+        (-32002, 200),
+        (-32042, 200),
+        (0, 200),
+        (42, 200),
+    ],
+)
+def test_an_error_of_a_server_has_the_status_that_the_specification_gives_it(code: int, status: int) -> None:
+    """2026-07-28, Streamable HTTP §Protocol Version Header, §Server Validation; Basic §`_meta`."""
+    assert status_of_code(code) == status
+
+
+def test_a_modern_error_looks_as_the_specification_shows_it() -> None:
+    """The schema's example `UnsupportedProtocolVersionError`."""
+    data = {"supported": ["2026-07-28", "2025-11-25"], "requested": "1900-01-01"}
+    error = errors.UnsupportedProtocolVersion("Unsupported protocol version", data=data)
+    assert json.loads(error_response(error, 1)) == {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "error": {"code": -32022, "message": "Unsupported protocol version", "data": data},
     }

@@ -74,6 +74,16 @@ def test_only_what_is_needed_is_asked_for() -> None:
         check_accept(b"application/json", EVENT_STREAM)
 
 
+def test_who_has_to_say_what_it_accepts_and_does_not_is_refused() -> None:
+    """2026-07-28, Streamable HTTP §Sending Messages, 2: "The client MUST include an Accept header"."""
+    with pytest.raises(NotAcceptable, match="admit application/json and text/event-stream; this is none"):
+        check_accept(None, JSON, EVENT_STREAM, is_required=True)
+    with pytest.raises(NotAcceptable, match="this is 'application/json'"):
+        check_accept(b"application/json", JSON, EVENT_STREAM, is_required=True)
+    check_accept(b"application/json, text/event-stream", JSON, EVENT_STREAM, is_required=True)
+    check_accept(b"*/*", JSON, EVENT_STREAM, is_required=True)
+
+
 @pytest.mark.parametrize("revision", LEGACY_REVISIONS)
 def test_any_revision_with_a_handshake_may_be_named(revision: str) -> None:
     check_revision(revision.encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trioproxy.protocol.revisions import LEGACY_REVISIONS, MODERN_REVISION, has_batches, has_priming_events
+from trioproxy.protocol.revisions import LEGACY_REVISIONS, MODERN_REVISION, MODERN_REVISIONS, has_batches, has_priming_events
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,11 @@ def test_a_revision_has_what_its_specification_says(revision: str, batches: bool
 def test_the_four_revisions_with_a_handshake_are_legacy_in_their_order() -> None:
     assert LEGACY_REVISIONS == ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
     assert MODERN_REVISION not in LEGACY_REVISIONS
+
+
+def test_a_revision_is_of_one_era() -> None:
+    assert MODERN_REVISIONS == ("2026-07-28",)
+    assert set(MODERN_REVISIONS).isdisjoint(LEGACY_REVISIONS)
 
 
 @pytest.mark.parametrize("revision", ["2026-01-01", MODERN_REVISION])

@@ -5,6 +5,8 @@
     │   ├── ParseError            not JSON
     │   ├── InvalidRequest        JSON, but not a message, or not one that may come here
     │   ├── UnsupportedRevision   of a revision that we don't serve
+    │   ├── UnsupportedProtocolVersion, HeaderMismatch, MissingClientCapability, MethodNotFound, InvalidParams
+    │   │                         the five of 2026-07-28, by which its clients know a server of their era
     │   ├── SessionRequired       no Mcp-Session-Id where there must be one
     │   ├── SessionNotFound       unknown, ended, or somebody else's: one answer, so that nobody can tell which
     │   ├── EventNotFound         Last-Event-ID names no event that can be replayed
@@ -34,12 +36,17 @@ from typing import Any
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
 INTERNAL_ERROR = -32603
 # The range -32000 to -32099 is the implementation's own (JSON-RPC 2.0 §5.1).  These are as the SDKs have them; -32001 has
 # two meanings there as well.
 SERVER_ERROR = -32000
 REQUEST_TIMED_OUT = -32001
 SESSION_NOT_FOUND = -32001
+# "Error codes in this sub-range are defined exclusively by the MCP specification" (2026-07-28, Basic §Error Codes).
+HEADER_MISMATCH = -32020
+MISSING_CLIENT_CAPABILITY = -32021
+UNSUPPORTED_PROTOCOL_VERSION = -32022
 
 
 class TrioproxyError(Exception):
@@ -70,6 +77,26 @@ class InvalidRequest(ProtocolError):
 
 class UnsupportedRevision(ProtocolError):
     """The request is of a revision that we don't serve, by its header or by its `_meta`."""
+
+
+class UnsupportedProtocolVersion(ProtocolError):
+    """A modern request of a revision that we don't serve; `data` says which it is, and which we do."""
+
+
+class HeaderMismatch(ProtocolError):
+    """A header that has to say what the body says is missing, malformed, or says something else."""
+
+
+class MissingClientCapability(ProtocolError):
+    """Only a client that can do more could be served; `data` says what it would have to declare."""
+
+
+class MethodNotFound(ProtocolError):
+    """The revision of the request has no such method."""
+
+
+class InvalidParams(ProtocolError):
+    """The method's parameters, or what goes with them in `_meta`, are not as they have to be."""
 
 
 class SessionRequired(ProtocolError):
@@ -164,6 +191,11 @@ _STATUS_AND_CODE: dict[type[TrioproxyError], tuple[int, int]] = {
     InvalidRequest: (400, INVALID_REQUEST),
     # Not -32022: a client that probes for 2026-07-28 takes that for a modern server's answer, and must not.
     UnsupportedRevision: (400, SERVER_ERROR),
+    UnsupportedProtocolVersion: (400, UNSUPPORTED_PROTOCOL_VERSION),
+    HeaderMismatch: (400, HEADER_MISMATCH),
+    MissingClientCapability: (400, MISSING_CLIENT_CAPABILITY),
+    MethodNotFound: (404, METHOD_NOT_FOUND),
+    InvalidParams: (400, INVALID_PARAMS),
     SessionRequired: (400, SERVER_ERROR),
     SessionNotFound: (404, SESSION_NOT_FOUND),
     EventNotFound: (400, SERVER_ERROR),
@@ -187,6 +219,30 @@ _STATUS_AND_CODE: dict[type[TrioproxyError], tuple[int, int]] = {
 def status_and_code(error: TrioproxyError) -> tuple[int, int]:
     """Return the HTTP status and the JSON-RPC code of `error`, or of its nearest ancestor in the table."""
     return next(_STATUS_AND_CODE[kind] for kind in type(error).__mro__ if kind in _STATUS_AND_CODE)
+
+
+_STATUS_OF_CODE: dict[int, int] = {
+    # "it MUST respond with 404 Not Found and a JSON-RPC error with code -32601" (§Protocol Version Header)
+    METHOD_NOT_FOUND: 404,
+    # "servers MUST return HTTP status 400 Bad Request" (§Server Validation)
+    HEADER_MISMATCH: 400,
+    # "On HTTP, the response status MUST be 400 Bad Request" (Basic §`_meta`): for a missing capability and a missing field.
+    MISSING_CLIENT_CAPABILITY: 400,
+    INVALID_PARAMS: 400,
+    # "it MUST respond with 400 Bad Request and an UnsupportedProtocolVersionError" (§Protocol Version Header)
+    UNSUPPORTED_PROTOCOL_VERSION: 400,
+    # Of these it says nothing; 400 is what HTTP has for a request that can't be read.
+    PARSE_ERROR: 400,
+    INVALID_REQUEST: 400,
+}
+
+
+def status_of_code(code: int) -> int:
+    """Return the HTTP status of a server's error response that is sent as one JSON body (2026-07-28, Streamable HTTP).
+
+    An error of which the specification says nothing is an answer like any other: 200.
+    """
+    return _STATUS_OF_CODE.get(code, 200)
 
 
 def error_response(error: TrioproxyError, request_id: str | int | None) -> bytes:

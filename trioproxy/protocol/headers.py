@@ -1,10 +1,13 @@
 """What the HTTP headers of a request say: media types and revision (RFC 9110; MCP, Transports).
 
 Header values are handed in as bytes, as ASGI has them, or None where a header is absent.
+
+Not here: headers that repeat what the body says (`header_values`, `envelope`, `param_headers`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from .errors import NotAcceptable, UnsupportedMediaType, UnsupportedRevision
@@ -29,23 +32,24 @@ def check_content_type(value: bytes | None) -> None:
         raise UnsupportedMediaType(f"Content-Type must be application/json; this is {came}")
 
 
-def check_accept(value: bytes | None, *needed: bytes) -> None:
+def check_accept(value: bytes | None, *needed: bytes, is_required: bool = False) -> None:
     """Check that every one of the media types `needed` is acceptable.
 
     2025-03-26 and later, Transports §Sending Messages to the Server, 2: "The client MUST include an Accept header,
     listing both application/json and text/event-stream as supported content types."  Wildcards count, weights don't;
-    who sends no Accept at all accepts everything (RFC 9110 §12.5.1).
+    who sends no Accept at all accepts everything (RFC 9110 §12.5.1), unless it `is_required`.
 
     Raises:
       NotAcceptable: one of them is not.
     """
-    if value is None or value in _ACCEPTS_BOTH:
+    if value in _ACCEPTS_BOTH or (value is None and not is_required):
         return
+    if value is None:
+        raise NotAcceptable(f"Accept must admit {_listed(needed)}; this is none")
     ranges = {part.partition(b";")[0].strip().lower() for part in value.split(b",")}
     for media in needed:
         if ranges.isdisjoint((media, media.partition(b"/")[0] + b"/*", b"*/*")):
-            wanted = " and ".join(m.decode() for m in needed)
-            raise NotAcceptable(f"Accept must admit {wanted}; this is {value[:80].decode('latin-1')!r}")
+            raise NotAcceptable(f"Accept must admit {_listed(needed)}; this is {value[:80].decode('latin-1')!r}")
 
 
 def check_revision(value: bytes | None) -> None:
@@ -63,3 +67,7 @@ def check_revision(value: bytes | None) -> None:
         raise UnsupportedRevision(
             f"MCP-Protocol-Version {value[:40].decode('latin-1')!r} is not supported here; supported: {supported}"
         )
+
+
+def _listed(media: Sequence[bytes]) -> str:
+    return " and ".join(one.decode() for one in media)
