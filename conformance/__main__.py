@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import trio
 
+from .everything_server import Era
 from .npm import FetchError, default_cache, fetch_suite, node_folder
 from .official import EXPECTED_FAILURES, SUITES, Outcome, ProxyFailed, find_stale, open_proxy, read_expected, run_suite
 
@@ -30,7 +31,9 @@ def main(words: list[str] | None = None) -> int:
     official.set_defaults(run=run_official)
     official.add_argument("--suite", action="append", choices=SUITES, help="a suite to run (repeatable; all of them)")
     official.add_argument("--scenario", action="append", default=[], help="a scenario to run (repeatable; all of them)")
-    official.add_argument("--url", help="the endpoint to test (a proxy of our own, before the everything server)")
+    official.add_argument(
+        "--url", help="the endpoint to test (a proxy of our own, before the everything server of the suite)"
+    )
     official.add_argument(
         "--expected-failures", type=Path, default=EXPECTED_FAILURES, help="what may fail, and why (%(default)s)"
     )
@@ -93,12 +96,16 @@ def run_official(arguments: argparse.Namespace) -> int:
 async def _run_suites(arguments: argparse.Namespace, expected: dict[str, dict[str, str]], results: Results) -> None:
     """Run the suites asked for, adding to `results`: what was learnt before a failure is still worth printing."""
     async with AsyncExitStack() as stack:
-        url: str = arguments.url or await stack.enter_async_context(open_proxy())
+        urls: dict[Era, str] = {}
         for name in arguments.suite or SUITES:
             suite = SUITES[name]
+            if suite.era not in urls:
+                urls[suite.era] = arguments.url or await stack.enter_async_context(open_proxy(suite.era))
+            url = urls[suite.era]
             package = await trio.to_thread.run_sync(fetch_suite, suite.release, arguments.cache)
             if not arguments.json:
-                print(f"\n{name}: conformance {suite.release} against {url}\n")
+                before = "" if arguments.url else f", before a {suite.era}-era server"
+                print(f"\n{name}: conformance {suite.release} against {url}{before}\n")
             results[name] = await run_suite(
                 package,
                 suite,
@@ -112,7 +119,7 @@ async def _run_suites(arguments: argparse.Namespace, expected: dict[str, dict[st
 def _print_row(outcome: Outcome) -> None:
     verdict = "FAILED" if outcome.unexpected else "expected" if outcome.problems else "ok"
     note = "" if outcome.scenario.required else "  (not scored)"
-    print(f"{verdict:8}  {outcome.scenario.name:34}  {outcome.passed:2} checks  {outcome.seconds:4.1f} s{note}", flush=True)
+    print(f"{verdict:8}  {outcome.scenario.name:45}  {outcome.passed:2} checks  {outcome.seconds:4.1f} s{note}", flush=True)
     for problem in outcome.problems:
         print(f"            {problem.check or 'the scenario'}: {problem.message}")
         if reason := outcome.excused.get(problem):

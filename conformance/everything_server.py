@@ -1,26 +1,37 @@
 """The stdio MCP server that the official conformance scenarios talk to, through the proxy.
 
-    python -m conformance.everything_server
+    python -m conformance.everything_server [--era legacy | modern | dual]
 
 It is written on the official SDK and knows nothing of HTTP: what a scenario sees of sessions, streams and headers is
-the proxy's doing, and everything else has come through the proxy from here.  The SDK serves both eras from the same
-handlers; these are the ones that the scenarios of the handshake revisions (up to 2025-11-25) need.
+the proxy's doing, and everything else has come through the proxy from here.  The handlers serve both eras.  Whether the
+server does is an option, since there are servers of either kind: of before 2026-07-28, which know the handshake and no
+other way; of after, which have left it behind; and those that take their clients as they come.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import warnings
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import mcp.types as types
 import trio
 from mcp import MCPDeprecationWarning, MCPError
 from mcp.server import NotificationOptions, Server
+from mcp.server.caching import CacheableMethod, CacheHint
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from mcp.server.runner import _serve_modern_stream, serve_dual_era_loop, serve_loop
 from mcp.server.stdio import stdio_server
+from mcp.server.subscriptions import ListenHandler
 
-from .everything_tools import PNG, TOOLS, Context, embedded, image, text
+from . import everything_questions as questions
+from .asking import Call, Context, run_rounds
+from .everything_notices import CHANGES, WATCHED, set_logging_level, subscribe, unsubscribe
+from .everything_tools import PNG, TOOLS, embedded, image, text
+
+Era = Literal["legacy", "modern", "dual"]
 
 # --- Tools (Server Features §Tools)
 
@@ -29,18 +40,25 @@ async def list_tools(context: Context, params: types.PaginatedRequestParams | No
     return types.ListToolsResult(tools=[tool.listing for tool in TOOLS.values()])
 
 
-async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+async def call_tool(
+    context: Context, params: types.CallToolRequestParams
+) -> types.CallToolResult | types.InputRequiredResult:
     """Run a tool; what it raises is its answer, so that a model can read it (§Error Handling).
 
-    That is also how a question to a client that can't be asked ends.
+    That is also how a question ends which the client answers with an error.  An `MCPError` is for the client, and not for
+    its model.
     """
     tool = TOOLS.get(params.name)
     if tool is None:
         raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {params.name}")
+    call = Call(context, params.arguments or {}, params.input_responses or {}, params.request_state)
     try:
-        return types.CallToolResult(content=await tool.call(context, params.arguments or {}))
+        content = await run_rounds(tool.call, call)
+    except MCPError:
+        raise
     except Exception as error:
         return types.CallToolResult(content=[text(str(error))], is_error=True)
+    return content if isinstance(content, types.InputRequiredResult) else types.CallToolResult(content=content)
 
 
 # --- Resources (Server Features §Resources)
@@ -51,11 +69,12 @@ _RESOURCES: Final = [
     ),
     types.Resource(uri="test://static-binary", name="Static image", description="One red pixel", mime_type="image/png"),
     types.Resource(
-        uri="test://watched-resource",
+        uri=WATCHED,
         name="Watched resource",
         description="A text to subscribe to",
         mime_type="text/plain",
     ),
+    questions.RESOURCE,
 ]
 _TEMPLATE: Final = types.ResourceTemplate(
     uri_template="test://template/{id}/data",
@@ -66,7 +85,7 @@ _TEMPLATE: Final = types.ResourceTemplate(
 _TEMPLATE_URI: Final = re.compile(r"test://template/([^/]+)/data")
 _TEXTS: Final = {
     "test://static-text": "This is the content of the static text resource.",
-    "test://watched-resource": "Watched resource content",
+    WATCHED: "Watched resource content",
 }
 
 
@@ -80,8 +99,14 @@ async def list_resource_templates(
     return types.ListResourceTemplatesResult(resource_templates=[_TEMPLATE])
 
 
-async def read_resource(context: Context, params: types.ReadResourceRequestParams) -> types.ReadResourceResult:
-    return types.ReadResourceResult(contents=[_contents(str(params.uri))])
+async def read_resource(
+    context: Context, params: types.ReadResourceRequestParams
+) -> types.ReadResourceResult | types.InputRequiredResult:
+    uri = str(params.uri)
+    if uri == questions.RESOURCE.uri:
+        call = Call(context, {}, params.input_responses or {}, params.request_state)
+        return await run_rounds(questions.read_resource, call)
+    return types.ReadResourceResult(contents=[_contents(uri)])
 
 
 def _contents(uri: str) -> types.TextResourceContents | types.BlobResourceContents:
@@ -93,15 +118,6 @@ def _contents(uri: str) -> types.TextResourceContents | types.BlobResourceConten
         data = {"id": match[1], "templateTest": True, "data": f"Data for ID: {match[1]}"}
         return types.TextResourceContents(uri=uri, mime_type="application/json", text=json.dumps(data))
     raise MCPError(types.INVALID_PARAMS, f"Resource not found: {uri}", {"uri": uri})
-
-
-async def subscribe(context: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
-    """Accept any subscription: nothing here ever changes, so there is nobody to tell."""
-    return types.EmptyResult()
-
-
-async def unsubscribe(context: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
-    return types.EmptyResult()
 
 
 # --- Prompts (Server Features §Prompts)
@@ -122,6 +138,7 @@ _PROMPTS: Final = [
         arguments=[types.PromptArgument(name="resourceUri", description="URI of the resource", required=True)],
     ),
     types.Prompt(name="test_prompt_with_image", description="A prompt with an image"),
+    questions.PROMPT,
 ]
 
 
@@ -129,7 +146,9 @@ async def list_prompts(context: Context, params: types.PaginatedRequestParams | 
     return types.ListPromptsResult(prompts=_PROMPTS)
 
 
-async def get_prompt(context: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:
+async def get_prompt(
+    context: Context, params: types.GetPromptRequestParams
+) -> types.GetPromptResult | types.InputRequiredResult:
     given = params.arguments or {}
     match params.name:
         case "test_simple_prompt":
@@ -142,6 +161,9 @@ async def get_prompt(context: Context, params: types.GetPromptRequestParams) -> 
             contents = [resource, text("Please process the embedded resource above.")]
         case "test_prompt_with_image":
             contents = [image(), text("Please analyze the image above.")]
+        case questions.PROMPT.name:
+            call = Call(context, given, params.input_responses or {}, params.request_state)
+            return await run_rounds(questions.get_prompt, call)
         case unknown:
             raise MCPError(types.INVALID_PARAMS, f"Unknown prompt: {unknown}")
     return types.GetPromptResult(messages=[types.PromptMessage(role="user", content=content) for content in contents])
@@ -156,16 +178,26 @@ async def complete(context: Context, params: types.CompleteRequestParams) -> typ
     return types.CompleteResult(completion=types.Completion(values=values, total=len(values), has_more=False))
 
 
-async def set_logging_level(context: Context, params: types.SetLevelRequestParams) -> types.EmptyResult:
-    """Accept any level.  The SDK sends every log message whatever the level; the scenarios ask for the lowest."""
-    return types.EmptyResult()
+# How long what we say may be kept, and by whom (Caching); what has been read is nobody else's.
+_CACHE_HINTS: Final[dict[CacheableMethod, CacheHint]] = {
+    "server/discover": CacheHint(60_000, "public"),
+    "tools/list": CacheHint(5_000, "public"),
+    "prompts/list": CacheHint(5_000, "public"),
+    "resources/list": CacheHint(5_000, "public"),
+    "resources/templates/list": CacheHint(5_000, "public"),
+    "resources/read": CacheHint(1_000, "private"),
+}
+# A process of its own may answer each round, so that all of them have to know the key; it guards nothing.
+_STATE_KEY: Final = "the everything server, for anybody to read"
 
 
 def everything_server() -> Server[Any]:
     """The server, not yet connected to anything."""
-    return Server(
+    server: Server[Any] = Server(
         "conformance-everything-server",
         version="1.0.0",
+        instructions="Call everything.",
+        cache_hints=_CACHE_HINTS,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
         on_list_resources=list_resources,
@@ -173,24 +205,41 @@ def everything_server() -> Server[Any]:
         on_read_resource=read_resource,
         on_subscribe_resource=subscribe,
         on_unsubscribe_resource=unsubscribe,
+        on_subscriptions_listen=ListenHandler(CHANGES),
         on_list_prompts=list_prompts,
         on_get_prompt=get_prompt,
         on_completion=complete,
         on_set_logging_level=set_logging_level,
     )
+    server.middleware.append(RequestStateBoundary(RequestStateSecurity(keys=[_STATE_KEY]), default_audience=server.name))
+    return server
 
 
-async def main() -> None:
+# --- Eras
+
+
+async def main(era: Era) -> None:
     """Serve over stdin and stdout until stdin ends."""
     server = everything_server()
     options = server.create_initialization_options(
         NotificationOptions(prompts_changed=True, resources_changed=True, tools_changed=True)
     )
-    async with stdio_server() as (messages, answers):
-        await server.run(messages, answers, options)
+    async with server.lifespan(server) as state, stdio_server() as (messages, answers), answers:
+        match era:
+            case "legacy":
+                # Knows no server/discover (-32601), and reads no envelope: like any server of before.
+                await serve_loop(server, messages, answers, lifespan_state=state, init_options=options)
+            case "modern":
+                # Refuses initialize (-32022).  The SDK has a loop for that, but calls it itself, and only after a first
+                # request of that era.
+                await _serve_modern_stream(server, messages, answers, lifespan_state=state, raise_exceptions=False)
+            case "dual":
+                await serve_dual_era_loop(server, messages, answers, lifespan_state=state, init_options=options)
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m conformance.everything_server")
+    parser.add_argument("--era", choices=get_args(Era), default="dual", help="which clients to serve (%(default)s)")
     # The SDK deprecates what only the newest revision has dropped: logging and sampling, half of what is tested here.
     warnings.simplefilter("ignore", MCPDeprecationWarning)
-    trio.run(main)
+    trio.run(main, parser.parse_args().era)

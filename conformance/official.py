@@ -27,6 +27,7 @@ from typing import Any, Final
 
 import trio
 
+from .everything_server import Era
 from .npm import SuitePackage
 
 PROJECT: Final = Path(__file__).parents[1]
@@ -43,31 +44,40 @@ AT_ONCE: Final = 2
 
 @dataclass(frozen=True)
 class Suite:
-    """A selection of scenarios from one release of the official package.
+    """A selection of scenarios from one release of the official package, and the server to run them against.
 
     Args:
+      era: which clients the server behind the proxy serves by itself.
       list_options: what `list` needs to name the scenarios.
       run_options: what `server` needs to run one of them on the wire that is meant.
     """
 
     name: str
     release: str
+    era: Era
     list_options: tuple[str, ...] = ()
     run_options: tuple[str, ...] = ()
+
+
+_PREVIEW: Final = "0.2.0-alpha.12"
+"""The newest of the releases that know of revisions; all of them are previews."""
+
+
+def _revision(name: str, revision: str, era: Era) -> Suite:
+    """What a revision requires of a server, and what is run with it without being scored."""
+    return Suite(name, _PREVIEW, era, ("--requirements", revision), ("--spec-version", revision))
 
 
 SUITES: Final = {
     suite.name: suite
     for suite in (
         # The newest release that isn't a preview: every scenario it has (`--suite all`).
-        Suite("stable", "0.1.16"),
-        # What the revision requires of a server, and what is run with it without being scored.
-        Suite(
-            "2025-11-25",
-            "0.2.0-alpha.12",
-            ("--requirements", "2025-11-25"),
-            ("--spec-version", "2025-11-25"),
-        ),
+        Suite("stable", "0.1.16", "dual"),
+        _revision("2025-11-25", "2025-11-25", "dual"),
+        _revision("2026-07-28", "2026-07-28", "modern"),
+        # Before a server which knows only the other era, so that everything has to be translated.
+        _revision("2025-11-25-to-modern", "2025-11-25", "modern"),
+        _revision("2026-07-28-to-legacy", "2026-07-28", "legacy"),
     )
 }
 
@@ -116,17 +126,20 @@ def parse_list(printed: str) -> list[Scenario]:
     """Read the names of the server scenarios from what the suite's `list` prints.
 
     There they are twice: under a heading of their own, and, if not scored, among the others with `[server]` behind them.
+    Those of extensions are left out: which of them there are is up to the server, and ours has none.
     """
     scenarios: list[Scenario] = []
-    heading = ""
+    heading = group = ""
     for line in printed.splitlines():
         if line and not line.startswith(" "):
-            heading = line
+            heading, group = line, ""
         elif match := re.fullmatch(r" +- (\S+)(?: \[(.*)\])?", line):
             if heading.startswith("Server scenarios"):
                 scenarios.append(Scenario(match[1]))
-            elif match[2] == "server":
+            elif match[2] == "server" and group != "extension":
                 scenarios.append(Scenario(match[1], required=False))
+        elif match := re.fullmatch(r" +(\S+) \(\d+\):", line):
+            group = match[1]
     return scenarios
 
 
@@ -188,14 +201,14 @@ class ProxyFailed(Exception):
 
 
 @asynccontextmanager
-async def open_proxy() -> AsyncIterator[str]:
-    """Serve the everything server through trioproxy, for as long as the block runs; yields the URL.
+async def open_proxy(era: Era) -> AsyncIterator[str]:
+    """Serve the everything server of an era through trioproxy, for as long as the block runs; yields the URL.
 
     Raises:
       ProxyFailed: it named no URL, or did not end with status 0 when told to; in an exception group, like whatever
         comes out of the block.
     """
-    child = (sys.executable, "-m", "conformance.everything_server")
+    child = (sys.executable, "-m", "conformance.everything_server", "--era", era)
     command = (sys.executable, "-m", "trioproxy", "--port", "0", "--", *child)
     # Both modules are found in the folder in which they start.
     run = partial(trio.run_process, command, cwd=PROJECT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)

@@ -8,6 +8,7 @@
     recite {"line": …}                   is answered with that line
     blob {"size": n}                     is answered with a text of n bytes
     die {"status": n} or {"signal": n}   ends the process
+    server/discover                      is refused, as by a server that has never heard of it
     wait                                 and everything else is not answered
 
 Nothing here waits for a time, and neither need the tests.
@@ -64,6 +65,9 @@ for line in sys.stdin.buffer:
         answer(message, {"text": "x" * params["size"]})
     elif method == "die":
         die(params)
+    elif method == "server/discover":
+        error = {"code": -32601, "message": "Method not found"}
+        say(json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}).encode())
 """
 )
 

@@ -158,6 +158,13 @@ VALUES = [
     Case("--cwd", "--cwd", "MCP_PROXY_CWD", "/tmp", child(cwd=Path("/tmp"))),
     Case("--env", "--env", "MCP_PROXY_ENV", "NO_PROXY=a,b=c", child(environment={"NO_PROXY": "a,b=c"})),
     Case("--env", "--env", "MCP_PROXY_ENV", "EMPTY=", child(environment={"EMPTY": ""})),
+    Case(
+        "--upstream-protocol",
+        "--upstreamProtocol",
+        "MCP_PROXY_UPSTREAM_PROTOCOL",
+        "modern",
+        Config(CHILD, upstream_protocol="modern"),
+    ),
     Case("--isolation", "--isolation", "MCP_PROXY_ISOLATION", "session", Config(CHILD)),
     Case("--spares", "--spares", "MCP_PROXY_SPARES", "0", child(spares=0)),
     Case("--max-message-size", "--maxMessageSize", "MCP_PROXY_MAX_MESSAGE_SIZE", "1M", child(max_message_size=MIB)),
@@ -267,6 +274,8 @@ SWITCHES = [
     ),
     Switch(("--stateless", "--stateless=yes"), "MCP_PROXY_STATELESS", "yes", Config(CHILD, stateless=True)),
     Switch(("--json-response", "--jsonResponse"), "MCP_PROXY_JSON_RESPONSE", "on", Config(CHILD, json_response=True)),
+    Switch(("--no-modern", "--noModern", "--modern=off"), "MCP_PROXY_NO_MODERN", "1", Config(CHILD, modern=False)),
+    Switch(("--modern",), "MCP_PROXY_MODERN", "yes", Config(CHILD)),
     Switch(("--shell",), "MCP_PROXY_SHELL", "true", child(shell=True)),
     Switch(
         ("--no-pass-environment", "--noPassEnvironment", "--no-passEnvironment", "--pass-environment=false"),

@@ -14,9 +14,11 @@ from typing import Any
 from .config import Config, ListenConfig, is_url_path
 from .directory import Directory
 from .endpoints.http_sse import HTTPWithSSE
+from .endpoints.modern import Modern
 from .endpoints.status import Status
 from .endpoints.streamable_http import StreamableHTTP
 from .exchange import ClientLeft, Exchange
+from .modern_children import ModernChildren
 from .protocol.errors import PathNotFound, TrioproxyError
 from .protocol.origins import OriginPolicy
 
@@ -36,7 +38,8 @@ class Application:
         self._ping = status.ping
         self._endpoints: dict[str, Endpoint] = {paths.health_endpoint: status.health}
         if "stream" in paths.servers:
-            self._endpoints[paths.stream_endpoint] = StreamableHTTP(config, directory)
+            modern = Modern(config, ModernChildren(config, directory)).serve if config.modern else None
+            self._endpoints[paths.stream_endpoint] = StreamableHTTP(config, directory, modern)
         if "sse" in paths.servers:
             http_sse = HTTPWithSSE(config, directory)
             self._endpoints[paths.sse_endpoint] = http_sse.listen

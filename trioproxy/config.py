@@ -214,6 +214,8 @@ class Config:
     """All that one proxy is told.
 
     Args:
+      modern: whether revision 2026-07-28 is served beside those with a handshake.
+      upstream_protocol: the era that the server speaks; `auto` finds out.
       stateless: each POST stands alone, with a child of its own; there are no sessions but those of HTTP with SSE.
       json_response: a request is answered with JSON, never with a stream.
       shows_example: a command that tries the proxy out is printed once it serves.
@@ -225,6 +227,8 @@ class Config:
     times: TimeConfig = field(default_factory=TimeConfig)
     limits: LimitConfig = field(default_factory=LimitConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    modern: bool = True
+    upstream_protocol: Literal["auto", "legacy", "modern"] = "auto"
     stateless: bool = False
     json_response: bool = False
     shows_example: bool = False

@@ -99,9 +99,10 @@ class Cursor:
         """Whether there is nothing more to be read: all of a finished stream was, or a newer connection reads it."""
         return self.is_superseded or (self.stream.is_finished and self.position >= self.stream.end)
 
-    def note_progress(self) -> None:
-        """The client has taken part of what was read."""
+    def note_sent(self, *, with_ids: bool) -> None:
+        """The client has taken part of what was read; with the ids it can come back for the rest."""
         self.behind_since = trio.current_time()
+        self.stream.is_announced |= with_ids
 
     def wake(self) -> None:
         """Let who waits look again."""

@@ -1,11 +1,11 @@
 """Which sessions exist, and the nursery that they live in.
 
     nursery ─┬─ berth       a child, from its start to its end, and the session that came to use it
-             ├─ berth
+             ├─ berth       a child that many modern requests share, or that one has leased
              └─ berth       a spare: its child runs, and nobody has come yet
 
-A child never changes hands.  The task that starts it waits with it until a client comes, runs the session, and ends both;
-a spare is simply a berth that is still free, and so a new session waits for no interpreter.
+A child never changes hands.  The task that starts it waits with it until somebody needs it, runs what uses it (a session, or
+a multiplex), and ends both; a spare is simply a berth that is still free, and so a new session waits for no interpreter.
 
 Each berth is a boundary: what goes wrong in it is logged, with its traceback, and takes no other along; only a command
 that has shown that it doesn't work ends them all.  The nursery is nobody's HTTP exchange's, since a session outlives the
@@ -15,16 +15,28 @@ exchange that opened it.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 import trio
 
 from .child import Child, open_child
 from .config import Config
-from .protocol.errors import ChildError, ChildExited, CommandFailed, SessionNotFound, ShuttingDown, TooManySessions
+from .protocol.errors import (
+    ChildError,
+    ChildExited,
+    CommandFailed,
+    SessionNotFound,
+    ShuttingDown,
+    TooManySessions,
+    TrioproxyError,
+)
+from .protocol.legacy_to_modern import LegacyToModern
 from .session import Session
+from .translate import Translated
+from .transport import Transport
 
 logger = logging.getLogger("trioproxy.directory")
 stderr_logger = logging.getLogger("trioproxy.child")
@@ -38,14 +50,36 @@ _RESPAWN_LONGEST: Final = 30.0
 """Seconds before a dead spare is replaced: from the first, doubled with each death in a row, to the longest."""
 
 
+class Tenant(Protocol):
+    """What uses a child: a session, or the multiplex of modern requests."""
+
+    @property
+    def short_id(self) -> str:
+        """What it is called in logs."""
+
+    @property
+    def calls(self) -> int:
+        """How many requests are to be answered."""
+
+    async def run(self) -> None:
+        """Use the child until it ends, or `close` is called."""
+
+    def close(self, reason: TrioproxyError) -> None:
+        """End it; requests in flight are answered with `reason`."""
+
+
+T = TypeVar("T", bound=Tenant)
+
+
 class Berth:
-    """One child, and in time its session."""
+    """One child, and in time what uses it."""
 
     def __init__(self, number: int) -> None:
         self.name = f"spare {number}"
         self.child: Child | None = None
-        self.session: Session | None = None
+        self.tenant: Tenant | None = None
         self.claimed = trio.Event()
+        self.was_run = False
         self.opened_at = trio.current_time()
 
     @property
@@ -55,10 +89,10 @@ class Berth:
 
     def hear(self, line: str) -> None:
         """Pass a line of the child's stderr on to ours, with the name of the session that it belongs to."""
-        if self.session is None:
+        if self.tenant is None:
             stderr_logger.info("%s: %s", self.name, line)
         else:
-            stderr_logger.info("%s", line, extra={"session": self.session.short_id})
+            stderr_logger.info("%s", line, extra={"session": self.tenant.short_id})
 
 
 class Directory:
@@ -100,7 +134,7 @@ class Directory:
         Counted are their children: from when one is waited for until it is gone, which the session may be long before.
         """
         limit = self._config.limits.max_sessions
-        return limit is not None and self._opening + sum(berth.session is not None for berth in self._all) >= limit
+        return limit is not None and self._opening + sum(berth.tenant is not None for berth in self._all) >= limit
 
     @property
     def state(self) -> str:
@@ -142,6 +176,30 @@ class Directory:
         """Open a session with a child of its own: a spare if there is one.  The arguments are those of `Session`.
 
         Raises:
+          TooManySessions, ShuttingDown, CommandFailed: as `move_in`.
+        """
+
+        def make(child: Child) -> Session:
+            transport = self._speaking_legacy(child)
+            return Session(transport, self._config, mixes=mixes, single_stream=single_stream, declines=declines)
+
+        session = await self.move_in(make)
+        self._sessions[session.id] = session
+        return session
+
+    def _speaking_legacy(self, child: Child) -> Transport:
+        """Return a transport on which a client of the handshake era can be served, whatever the child speaks."""
+        if self._config.upstream_protocol == "legacy":
+            return child
+        # A child of the handshake era needs no probe, and must not be spoiled by one: it answers `initialize`.
+        tries_handshake = self._config.upstream_protocol == "auto"
+        name = self._config.child.argv[0]
+        return Translated(child, LegacyToModern(name, secrets.token_urlsafe, tries_handshake=tries_handshake))
+
+    async def move_in(self, make: Callable[[Child], T]) -> T:
+        """Return what `make` makes of a child, and run it: of a spare if there is one.
+
+        Raises:
           TooManySessions: there are as many as may be.
           ShuttingDown: we are about to stop.
           CommandFailed: there was no spare, and no child could be started.
@@ -162,12 +220,12 @@ class Directory:
         assert berth.child is not None
         if berth not in self._all:
             raise CommandFailed("the server was gone as soon as it had been started")
-        session = Session(berth.child, self._config, mixes=mixes, single_stream=single_stream, declines=declines)
-        berth.session = self._sessions[session.id] = session
+        tenant = make(berth.child)
+        berth.tenant = tenant
         berth.claimed.set()
         self._deaths_in_a_row = 0
         self.keep_spares()
-        return session
+        return tenant
 
     def _take_spare(self) -> Berth | None:
         while self._spares:
@@ -220,7 +278,7 @@ class Directory:
                 berth.child = child
                 task_status.started(berth)
                 if await self._wait_claimed(berth, child):
-                    await self._run_session(berth, child)
+                    await self._run_tenant(berth, child)
                 else:
                     failure = self._judge_end(berth, child)
         except* CommandFailed as group:
@@ -244,22 +302,28 @@ class Directory:
         self._all.discard(berth)
         if berth in self._spares:
             self._spares.remove(berth)
-        if berth.session is not None and self._sessions.pop(berth.session.id, None) is not None:
-            # It came when its berth had failed already, and was never run.
-            berth.session.close(ChildExited("the server was stopped"))
+        if berth.tenant is not None and not berth.was_run:
+            # It came when its berth had failed already.
+            berth.tenant.close(ChildExited("the server was stopped"))
+            self._forget(berth.tenant)
 
-    async def _run_session(self, berth: Berth, child: Child) -> None:
-        session = berth.session
-        assert session is not None
-        about = {"session": session.short_id}
+    def _forget(self, tenant: Tenant) -> None:
+        if isinstance(tenant, Session):
+            self._sessions.pop(tenant.id, None)
+
+    async def _run_tenant(self, berth: Berth, child: Child) -> None:
+        tenant = berth.tenant
+        assert tenant is not None
+        berth.was_run = True
+        about = {"session": tenant.short_id}
         logger.info("open, process %d", child.pid, extra=about)
         try:
-            await session.run()
+            await tenant.run()
         except* Exception:
-            # One session may fail without the others; its client has been told by now.
+            # One may fail without the others; its client has been told by now.
             logger.exception("failed", extra=about)
         finally:
-            del self._sessions[session.id]
+            self._forget(tenant)
             self._has_answered = self._has_answered or child.has_spoken
             if child.failure is not None:
                 self.last_exit = str(child.failure)
@@ -289,7 +353,7 @@ class Directory:
         assert child.failure is not None
         # A server may leave when nobody needs it.  One that never stayed, or that complains, is none.
         has_left = self.proven.is_set() and (child.failure.data or {}).get("exitStatus") == 0
-        if berth.age < _PROBATION and not (self._has_answered or self._sessions or has_left):
+        if berth.age < _PROBATION and not (self._has_answered or self._tenants() or has_left):
             return _command_failed(child.failure)
         logger.error("%s: %s while it waited for a session", berth.name, child.failure)
         if berth.age > _RESPAWN_LONGEST:
@@ -309,11 +373,14 @@ class Directory:
         self.is_draining = True
         with trio.move_on_after(timeout):
             pause = 0.01
-            while any(session.calls for session in self._sessions.values()):
+            while any(tenant.calls for tenant in self._tenants()):
                 await trio.sleep(pause)
                 pause = min(2 * pause, 0.1)
-        for session in list(self._sessions.values()):
-            session.close(ShuttingDown("the proxy was shut down before the server had answered"))
+        for tenant in self._tenants():
+            tenant.close(ShuttingDown("the proxy was shut down before the server had answered"))
+
+    def _tenants(self) -> list[Tenant]:
+        return [berth.tenant for berth in self._all if berth.tenant is not None]
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import parse_qs
 
 import trio
@@ -38,6 +38,26 @@ _EVENT_STREAM: Final = (
 )
 
 
+class Source(Protocol):
+    """What a stream of events is made from.
+
+    Attributes:
+      interrupt: called if the source is at its end while its client has yet to take what was sent.
+    """
+
+    interrupt: Callable[[], None] | None
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether there is nothing more to be read."""
+
+    async def read(self) -> tuple[int, list[bytes]]:
+        """Return the next messages, and the number of the first; none mean the end."""
+
+    def note_sent(self, *, with_ids: bool) -> None:
+        """The client has taken part of what was read."""
+
+
 class ClientLeft(Exception):
     """The client has disconnected before its request was complete; there is nobody to answer."""
 
@@ -62,6 +82,10 @@ class Exchange:
     def header(self, name: bytes) -> bytes | None:
         """Return a request header by its name in lower case."""
         return self._headers.get(name)
+
+    def header_values(self, name: bytes) -> list[bytes]:
+        """Return every value of a request header by its name in lower case."""
+        return [value for key, value in self.scope["headers"] if key == name]
 
     @cached_property
     def query(self) -> dict[str, list[str]]:
@@ -99,7 +123,7 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def run_while_connected(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def run_while_connected(self, work: Callable[[], Awaitable[object]]) -> None:
         """Run `work`, and cancel it if the client leaves.
 
         Raises:
@@ -150,10 +174,13 @@ class Exchange:
         status = status if status >= 400 else 502
         await self.respond_json(status, error_response(error, request_id), error.headers)
 
-    async def carry(self, cursor: Cursor, *, with_ids: bool, first: bytes = b"", headers: Headers = ()) -> None:
-        """Send what a stream carries as events, until it is finished, taken over, or the client leaves.
+    async def carry(
+        self, source: Source, *, id_prefix: bytes | None = None, first: bytes = b"", headers: Headers = ()
+    ) -> None:
+        """Send what a source has as events, until it is at its end, or the client leaves.
 
         Args:
+          id_prefix: what the events' ids begin with; None for events without.
           first: what to send before any event, such as the priming event.
         """
         await self._send({"type": "http.response.start", "status": 200, "headers": [*_EVENT_STREAM, *headers]})
@@ -165,29 +192,28 @@ class Exchange:
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(watch)
-                cursor.interrupt = nursery.cancel_scope.cancel
+                source.interrupt = nursery.cancel_scope.cancel
                 if first:
                     await self._send({"type": "http.response.body", "body": first, "more_body": True})
-                while not cursor.is_at_end:
+                while not source.is_at_end:
                     with trio.move_on_after(KEEP_ALIVE_TIME) as silence:
-                        number, messages = await cursor.read()
+                        number, messages = await source.read()
                     if silence.cancelled_caught:
                         await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
                     else:
-                        await self._send_events(cursor, messages, number, with_ids=with_ids)
+                        await self._send_events(source, messages, number, id_prefix)
                 await self._send({"type": "http.response.body", "body": b"", "more_body": False})
                 nursery.cancel_scope.cancel()
         except* OSError:
             # The client has left while something was being sent to it (ASGI); it may come back for the rest.
             pass
 
-    async def _send_events(self, cursor: Cursor, messages: list[bytes], number: int, *, with_ids: bool) -> None:
-        events = b"".join(encode_messages(messages, cursor.stream.id_prefix if with_ids else None, number))
+    async def _send_events(self, source: Source, messages: list[bytes], number: int, id_prefix: bytes | None) -> None:
+        events = b"".join(encode_messages(messages, id_prefix, number))
         for start in range(0, len(events), _SEND_SIZE):
             piece = events[start : start + _SEND_SIZE] if len(events) > _SEND_SIZE else events
             await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-            cursor.note_progress()
-            cursor.stream.is_announced |= with_ids
+            source.note_sent(with_ids=id_prefix is not None)
 
 
 def priming(cursor: Cursor) -> bytes:

@@ -98,6 +98,7 @@ SIZE_LIMIT = or_no_limit(SIZE)
 LEVEL = one_of("debug", "info", "warning", "error")
 FORMAT = one_of("text", "json")
 ISOLATION = one_of("session")
+ERA = one_of("auto", "legacy", "modern")
 
 GROUPS: Mapping[str, tuple[Option, ...]] = {
     "listen": (
@@ -143,6 +144,14 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {
     "transport": (
         Option("stateless", SWITCH, "no sessions at the stream endpoint: each request stands alone", "off", "stateless"),
         Option("json-response", SWITCH, "answer with JSON instead of an event stream", "off", "json_response"),
+        Option("modern", SWITCH, "serve revision 2026-07-28 beside those with a handshake", "on", "modern"),
+        Option(
+            "upstream-protocol",
+            ERA,
+            "era of the command's revision: legacy has a handshake, modern is 2026-07-28, auto finds out",
+            "auto",
+            "upstream_protocol",
+        ),
     ),
     "child": (
         Option("shell", SWITCH, "run the command's words, joined by spaces, with /bin/sh -c", "off", "child.shell"),

@@ -119,6 +119,7 @@ class Session:
         self.single_stream = single_stream
         self._declines = declines
         self._shows_messages = config.log.debug
+        self._mixes = mixes
         self._router = Router(self.log.standalone, mixes=mixes)
         self._readers = Readers(self.log, on_change=self._touch, expect_by=self._expect_by)
         self._initialize_id: RequestId | None = None
@@ -280,10 +281,12 @@ class Session:
                 return
             now = trio.current_time()
             for line in lines:
-                if isinstance(line, OversizedLine):
+                if isinstance(line, bytes):
+                    self._deliver(line, now)
+                elif isinstance(line, OversizedLine):
                     self._fail_oversized(line)
                 else:
-                    self._deliver(line, now)
+                    self._deliver(line.raw, now, self._router.find(line.request_id))
                 if self._end is not None:
                     return
             if self.log.is_full:
@@ -295,7 +298,8 @@ class Session:
         if stalled:
             self._logger.warning("let go of clients that had read nothing for %g s: %d", _STALL_TIME, stalled)
 
-    def _deliver(self, line: bytes, now: float) -> None:
+    def _deliver(self, line: bytes, now: float, flight: Flight | None = None) -> None:
+        """Put a message on its stream: that of `flight`, where it is known to belong to that."""
         try:
             message = recognise(line)
             if type(message) is Response and message.id == self._initialize_id and message.id is not None:
@@ -310,7 +314,7 @@ class Session:
             if not self._transport.is_congested:
                 self._transport.send_nowait(refusal(message))
             return
-        stream = self._router.route(message, now)
+        stream = flight.stream if flight is not None and self._mixes else self._router.route(message, now)
         if stream is None:
             assert type(message) is Response
             if message.id in self._given_up:

@@ -1,17 +1,22 @@
 """A transport: a channel of messages to one MCP server, and what its end means.
 
 The most important seam of the house.  A session talks to a transport and doesn't know whether a process is behind it;
-what wraps a transport would be a transport again.
+what wraps a transport (`translate`) is a transport again.
 
 A transport is opened by an `async with` block and lives as long as the block.  Its messages are lines without newlines.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
 
 from .protocol.errors import ChildError
 from .protocol.lines import OversizedLine
+from .protocol.translation import Related
+
+Received: TypeAlias = bytes | OversizedLine | Related
+"""What comes from a server: a message; what is left of one over the limit; one that says whose request it belongs to."""
 
 
 class Transport(Protocol):
@@ -34,7 +39,7 @@ class Transport(Protocol):
           ChildError: the server has ended.
         """
 
-    async def receive(self) -> list[bytes | OversizedLine]:
+    async def receive(self) -> Sequence[Received]:
         """Return the next messages, at least one; only one task may wait for them.
 
         Cancelling it loses nothing.

@@ -50,6 +50,22 @@ Run and reported, but never scored:
     ]
 
 
+def test_scenarios_of_extensions_are_not_run() -> None:
+    printed = """\
+Server scenarios (test against a server):
+  - ping
+
+Run and reported, but never scored:
+  extension (2):
+    - auth/dpop [client]
+    - tasks-lifecycle [server]
+  pending (1):
+    - http-header-validation [server]
+"""
+
+    assert parse_list(printed) == [Scenario("ping"), Scenario("http-header-validation", required=False)]
+
+
 def test_a_warning_is_as_much_a_problem_as_a_failure() -> None:
     checks = [check("SUCCESS"), check("INFO"), check("WARNING", errorMessage="no retry"), check("FAILURE", "other")]
 

@@ -456,7 +456,9 @@ async def test_a_version_that_has_no_sessions_is_refused_whatever_is_asked(versi
         assert_refused(await client.post(request("repeat", 5)), 400, -32000, 5)
         assert_refused(await client.post(INITIALIZED), 400, -32000, None)
         for method in ("GET", "DELETE"):
-            assert_refused(await wire.request(client.url, method, client.headers), 400, -32000, None)
+            # "HTTP GET or DELETE to the MCP endpoint: respond with 405" (2026-07-28, Earlier Streamable HTTP Revisions).
+            status = 405 if version == MODERN else 400
+            assert_refused(await wire.request(client.url, method, client.headers), status, -32000, None)
         client.revision = LATEST
         assert len(await heard(client)) == 2
 
@@ -486,9 +488,11 @@ async def test_a_server_may_agree_on_an_older_revision_than_was_asked_for() -> N
 
 @pytest.mark.parametrize("header", [MODERN, "2027-01-01", None])
 @pytest.mark.parametrize("method", ["server/discover", "tools/list", "initialize", "subscriptions/listen"])
-async def test_a_request_of_2026_07_28_is_refused_so_that_its_client_falls_back(method: str, header: str | None) -> None:
+async def test_where_2026_07_28_is_not_served_its_requests_are_refused_so_that_clients_fall_back(
+    method: str, header: str | None
+) -> None:
     """Versioning §Backward Compatibility of 2026-07-28: a 4xx whose body is no recognised modern error."""
-    async with open_puppet() as proxy:
+    async with open_puppet(modern=False) as proxy:
         message = request(method, "probe", _meta=ENVELOPE)
         answer = await post(proxy.url, message, mcp_protocol_version=header, mcp_method=method)
         assert 400 <= answer.status < 500
@@ -499,8 +503,8 @@ async def test_a_request_of_2026_07_28_is_refused_so_that_its_client_falls_back(
         assert (await wire.initialize(proxy.url)).initialize_result["protocolVersion"] == LATEST
 
 
-async def test_a_modern_request_without_its_envelope_is_refused_too() -> None:
-    async with open_puppet() as proxy:
+async def test_where_it_is_not_served_a_modern_request_without_its_envelope_is_refused_too() -> None:
+    async with open_puppet(modern=False) as proxy:
         answer = await post(proxy.url, request("tools/list", 4), mcp_protocol_version=MODERN)
         assert_refused(answer, 400, -32000, 4)
 
@@ -1191,8 +1195,8 @@ async def test_without_sessions_a_batch_obeys_the_rules_of_its_revision() -> Non
 
 
 @pytest.mark.parametrize("header", [MODERN, None])
-async def test_without_sessions_a_request_of_2026_07_28_is_refused_as_well(header: str | None) -> None:
-    async with open_puppet(stateless=True) as proxy:
+async def test_where_it_is_not_served_a_modern_request_is_refused_without_sessions_as_well(header: str | None) -> None:
+    async with open_puppet(stateless=True, modern=False) as proxy:
         answer = await post(proxy.url, request("server/discover", 1, _meta=ENVELOPE), mcp_protocol_version=header)
         assert 400 <= answer.status < 500
         assert (answer.json["id"], answer.json["error"]["code"] in MODERN_ERRORS) == (1, False)

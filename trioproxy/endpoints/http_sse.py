@@ -38,7 +38,7 @@ class HTTPWithSSE:
             prefix = exchange.scope["root_path"]
             location = f"{prefix}{self._config.endpoints.message_endpoint}?session_id={session.id}"
             with session.attach(session.log.standalone) as cursor:
-                await exchange.carry(cursor, with_ids=False, first=encode_endpoint_event(location))
+                await exchange.carry(cursor, first=encode_endpoint_event(location))
         finally:
             session.close(Unavailable("the client has closed its event stream"))
 

@@ -9,19 +9,21 @@ JSON body.  Otherwise the response becomes a stream, and for a client of 2025-11
 so that whatever takes longer can be resumed from the first moment on.  What is answered at once could be lost together with
 its connection, as with any request over HTTP; the time in which that can happen is that short.
 
-Not here: 2026-07-28.  Its requests are refused in a way that makes a client fall back to `initialize`.
+Not here: 2026-07-28.  Its messages, which come to the same endpoint, are told by their bodies and handed to `modern`; with
+`--no-modern` its requests are refused in a way that makes a client fall back to `initialize`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from ..config import Config
 from ..cursor import Cursor
 from ..directory import Directory
 from ..exchange import Exchange, priming
+from ..protocol.envelope import is_modern
 from ..protocol.errors import (
     EventNotFound,
     InvalidRequest,
@@ -32,8 +34,14 @@ from ..protocol.errors import (
     UnsupportedRevision,
 )
 from ..protocol.headers import EVENT_STREAM, JSON, check_accept, check_content_type, check_revision
-from ..protocol.messages import Message, Request, Response, parse_body
-from ..protocol.revisions import BATCH_REVISION, has_batches, has_priming_events
+from ..protocol.messages import Message, Notification, Request, Response, parse_body
+from ..protocol.revisions import (
+    BATCH_REVISION,
+    MODERN_REVISION,
+    MODERN_REVISIONS,
+    has_batches,
+    has_priming_events,
+)
 from ..session import Session
 
 ANSWER_AT_ONCE: Final = 0.05
@@ -47,16 +55,27 @@ _OPENING: Final = b": open\n\n"
 """What a stream begins with where there is no priming event: a comment, which no client minds."""
 
 
-class StreamableHTTP:
-    """The endpoint at `--stream-endpoint`."""
+ServeModern: TypeAlias = Callable[[Exchange, Request | Notification], Awaitable[None]]
 
-    def __init__(self, config: Config, directory: Directory) -> None:
+
+class StreamableHTTP:
+    """The endpoint at `--stream-endpoint`.
+
+    Args:
+      serve_modern: serves a message of 2026-07-28; None where that revision is not served.
+    """
+
+    def __init__(self, config: Config, directory: Directory, serve_modern: ServeModern | None = None) -> None:
         self._config = config
         self._directory = directory
+        self._serve_modern = serve_modern
         self._json_only = config.json_response
 
     async def __call__(self, exchange: Exchange) -> None:
         """Serve one exchange."""
+        if exchange.method in ("GET", "DELETE") and self._serve_modern is not None and _names_modern(exchange):
+            # 2026-07-28, Transports §Earlier Streamable HTTP Revisions: "respond with 405 Method Not Allowed".
+            raise MethodNotAllowed(f"{MODERN_REVISION} has no {exchange.method}", headers=((b"allow", b"POST"),))
         if exchange.method == "POST":
             await self._post(exchange)
         elif exchange.method == "GET" and not self._config.stateless:
@@ -77,7 +96,10 @@ class StreamableHTTP:
         messages = body if isinstance(body, list) else [body]
         first = messages[0]
         try:
-            if self._config.stateless:
+            if self._serve_modern is not None and self._is_modern(exchange, body):
+                assert isinstance(first, Request | Notification)
+                await self._serve_modern(exchange, first)
+            elif self._config.stateless:
                 await self._answer_without_session(exchange, messages, is_batch=is_batch)
             elif type(first) is Request and first.method == "initialize" and not is_batch:
                 await self._initialize(exchange, first)
@@ -86,6 +108,11 @@ class StreamableHTTP:
         except TrioproxyError as error:
             # "Error responses … MUST include the same ID as the request" (Basic §Responses), as far as there is one.
             await exchange.refuse(error, first.id if type(first) is Request and not is_batch else None)
+
+    def _is_modern(self, exchange: Exchange, body: Message | list[Message]) -> bool:
+        # One that is unknown is to be told so: 404.
+        has_session = exchange.header(b"mcp-session-id") is not None
+        return is_modern(body, exchange.header(b"mcp-protocol-version"), has_session=has_session)
 
     async def _initialize(self, exchange: Exchange, request: Request) -> None:
         _refuse_modern([request])
@@ -161,7 +188,7 @@ class StreamableHTTP:
         first = b"" if cursor.has_something else _OPENING
         if keeps and has_priming_events(session.revision):
             first = priming(cursor)
-        await exchange.carry(cursor, with_ids=keeps, first=first, headers=headers)
+        await exchange.carry(cursor, id_prefix=cursor.stream.id_prefix if keeps else None, first=first, headers=headers)
 
     async def _collect(self, exchange: Exchange, cursor: Cursor) -> list[bytes]:
         """Return all the answers that the stream will carry."""
@@ -191,7 +218,7 @@ class StreamableHTTP:
                 raise EventNotFound("the answers to requests are no streams here, and can't be resumed")
         with session.attach(stream, position) as cursor:
             first = priming(cursor) if keeps and has_priming_events(session.revision) else _OPENING
-            await exchange.carry(cursor, with_ids=keeps, first=first)
+            await exchange.carry(cursor, id_prefix=stream.id_prefix if keeps else None, first=first)
 
     async def _delete(self, exchange: Exchange) -> None:
         session = self._find_session(exchange)
@@ -231,6 +258,11 @@ class StreamableHTTP:
                 await self._answer(exchange, session, cursor, is_batch=is_batch)
         finally:
             session.close(Unavailable("the request is answered"))
+
+
+def _names_modern(exchange: Exchange) -> bool:
+    revision = exchange.header(b"mcp-protocol-version")
+    return revision is not None and revision.decode("latin-1") in MODERN_REVISIONS
 
 
 def _refuse_modern(messages: Sequence[Message]) -> None:

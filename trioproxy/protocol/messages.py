@@ -17,6 +17,7 @@ from .errors import InvalidRequest, ParseError
 from .json_text import decode, expect_end, scan, skip_space
 from .lines import OversizedLine
 from .revisions import MODERN_CLAIM
+from .splice import splice
 
 RequestId: TypeAlias = str | int
 ProgressToken: TypeAlias = str | int
@@ -113,6 +114,21 @@ def parse_result(response: Response) -> Any:
     return value.get("result")
 
 
+def parse_error(response: Response) -> tuple[int | None, Any]:
+    """Return code and data of a response's `error`, None where there are none.
+
+    Raises:
+      ParseError: not JSON.
+    """
+    text = decode(response.raw)
+    value, _ = scan(text, skip_space(text, 0))
+    error = value.get("error")
+    if type(error) is not dict:
+        return None, None
+    code = error.get("code")
+    return (code if type(code) is int else None), error.get("data")
+
+
 def recognise(line: bytes) -> Message:
     """Return the message that a line of the child is.
 
@@ -127,6 +143,27 @@ def recognise(line: bytes) -> Message:
         if found is not None:
             return Response(line, *found)
     return parse_line(line)
+
+
+def replace_response_id(response: Response, request_id: RequestId) -> bytes:
+    """Return the bytes of a response with another id; where they can be told by their ends, the rest is not parsed."""
+    raw = response.raw
+    match = _RESPONSE_HEAD.match(raw) or (_RESULT_FIRST.match(raw) and _RESPONSE_TAIL.search(raw, len(raw) - _TAIL_SEARCHED))
+    new = json.dumps(request_id).encode()
+    if not match:
+        return splice(raw, {("id",): new})
+    start, end = match.span(1)
+    return raw[:start] + new + raw[end:]
+
+
+def add_to_result(response: Response, members: bytes) -> bytes | None:
+    """Return the bytes of a response with more members in its result; None where it would have to be parsed for that."""
+    raw = response.raw
+    if not (match := _RESULT_START.match(raw)):
+        return None
+    at = match.end()
+    comma = b"" if raw[at : at + 1] == b"}" else b","
+    return b"".join((raw[:at], members, comma, raw[at:]))
 
 
 def find_request_answered(line: OversizedLine) -> RequestId | None:
@@ -148,6 +185,9 @@ _RESPONSE_HEAD: Final = re.compile(
 _RESULT_FIRST: Final = re.compile(rb'\s*\{\s*"(result|error)"\s*:')
 _RESPONSE_TAIL: Final = re.compile(rb',\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*' + _ID + rb"\s*\}\s*$")
 _TAIL_SEARCHED: Final = 512
+_RESULT_START: Final = re.compile(
+    rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*' + _ID + rb'\s*,\s*)?"result"\s*:\s*\{\s*'
+)
 
 
 def _find_response_id(head: bytes, tail: bytes) -> tuple[RequestId, bool] | None:

@@ -10,16 +10,24 @@ from collections.abc import Mapping
 from typing import Final
 
 from .errors import METHOD_NOT_FOUND
-from .messages import Request, RequestId
+from .messages import Request, RequestId, Response, parse_error, parse_line, parse_result
+from .revisions import MODERN_CLAIM, MODERN_REVISION
 
 CANCELLED: Final = "notifications/cancelled"
+DISCOVER: Final = "server/discover"
+LISTEN: Final = "subscriptions/listen"
+SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
+"""The `_meta` key that says to which `subscriptions/listen` a message belongs (2026-07-28, Subscriptions)."""
+_UNSUPPORTED_PROTOCOL_VERSION: Final = -32022
+_MODERN_ERRORS: Final = (-32020, -32021)
 _REQUEST_CANCELLED: Final = -32800
 """The code with which a cancelled request's stream is ended; the Python SDK's, since the specification has none."""
+_SELF: Final = {"name": "trioproxy", "version": "0"}
 
 
 def initialize_request(revision: str) -> bytes:
     """Open a handshake for a client that made none (Lifecycle §Initialization)."""
-    params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "trioproxy", "version": "0"}}
+    params = {"protocolVersion": revision, "capabilities": {}, "clientInfo": _SELF}
     return _encode({"jsonrpc": "2.0", "id": "trioproxy-initialize", "method": "initialize", "params": params})
 
 
@@ -45,6 +53,42 @@ def refusal(request: Request) -> bytes:
         return _encode({"jsonrpc": "2.0", "id": request.id, "result": {}})
     message = f"{request.method}: without a session there is nobody who could be asked"
     return _encode({"jsonrpc": "2.0", "id": request.id, "error": {"code": METHOD_NOT_FOUND, "message": message}})
+
+
+def listen_result(request_id: RequestId) -> bytes:
+    """End a subscription gracefully, in the server's stead (2026-07-28, Subscriptions §Graceful Closure)."""
+    result = {"resultType": "complete", "_meta": {SUBSCRIPTION_ID: request_id}}
+    return _encode({"jsonrpc": "2.0", "id": request_id, "result": result})
+
+
+def modern_request(method: str, params: Mapping[str, object], meta: Mapping[str, object]) -> bytes:
+    """Ask a server of 2026-07-28 something of our own; what `meta` doesn't say of the client is said of us."""
+    ours = {
+        MODERN_CLAIM: MODERN_REVISION,
+        "io.modelcontextprotocol/clientInfo": _SELF,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    return _encode({"jsonrpc": "2.0", "id": method, "method": method, "params": {**params, "_meta": {**ours, **meta}}})
+
+
+def is_modern_answer(answer: bytes) -> bool:
+    """Whether what a server says to `server/discover` is what a modern one says (2026-07-28, Transports §stdio).
+
+    That is a DiscoverResult, or "a recognized modern JSON-RPC error"; of those that say which revisions are served, one
+    that is served here must be among them.
+    """
+    response = parse_line(answer)
+    if type(response) is not Response:
+        return False
+    if response.is_error:
+        code, data = parse_error(response)
+        if code == _UNSUPPORTED_PROTOCOL_VERSION:
+            supported = data.get("supported") if isinstance(data, dict) else None
+            return isinstance(supported, list) and MODERN_REVISION in supported
+        return code in _MODERN_ERRORS
+    result = parse_result(response)
+    supported = result.get("supportedVersions") if isinstance(result, dict) else None
+    return isinstance(supported, list) and MODERN_REVISION in supported
 
 
 def _encode(message: Mapping[str, object]) -> bytes:

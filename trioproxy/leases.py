@@ -1,0 +1,200 @@
+"""Children of the handshake era, leased to modern requests one at a time.
+
+A legacy server asks its client questions in the middle of a call, and nothing in a question says which call it is about;
+nor in a log message.  So a client that can be asked, or wants logs, has a child for each call that is running, and what the
+child says can be attributed.  The same client gets the same child again when it is idle, calls that run side by side get
+further ones up to a limit, and a client that can't be asked anything shares one among all its calls.  A request that is no
+call (a list, a completion) needs no child for itself, since nobody is asked anything in the course of it.
+
+Who is the same client?  Modern requests have no session; what a legacy server learns in its handshake is a client's identity
+and its capabilities, so those are what has to agree.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from .child import Child
+from .config import Config
+from .directory import Directory
+from .multiplex import Call, Multiplex
+from .protocol.envelope import Envelope
+from .protocol.errors import ChildExited, InvalidParams, Unavailable
+from .protocol.messages import Notification, Request, parse_line
+from .protocol.modern_to_legacy import ModernToLegacy
+from .tool_headers import ToolHeaders
+from .translate import Translated
+
+_MAX_LANES: Final = 16
+"""Children that one client may have leased at the same time."""
+_LOOK_AGAIN: Final = 1.0
+"""Seconds after which somebody who waits for a child looks again, since a parked call may expire without a sound."""
+_ASKABLE: Final = ("sampling", "elicitation", "roots")
+_CALLS: Final = ("tools/call", "prompts/get", "resources/read")
+"""The requests that may be answered with questions (Multi Round-Trip Requests §Supported Requests)."""
+
+Key = str
+"""What tells one client from another."""
+
+
+class Lane:
+    """A child, its handshake with one kind of client, and who uses it at the moment."""
+
+    def __init__(self, key: Key, multiplex: Multiplex, translator: ModernToLegacy, config: Config) -> None:
+        self.key: Final = key
+        self.multiplex: Final = multiplex
+        self.translator: Final = translator
+        self.tool_headers: Final = ToolHeaders(multiplex, config)
+        self.holders = 0
+        self.is_exclusive = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call runs in it; a parked one does."""
+        return not (self.holders or self.translator.parked)
+
+    def admits(self, *, is_call: bool, exclusive: bool) -> bool:
+        """Whether a further request may run in it."""
+        if self.multiplex.has_ended:
+            return False
+        return not is_call or self.is_idle or not (exclusive or self.is_exclusive or self.translator.parked)
+
+
+class Leases:
+    """All lanes, by client."""
+
+    def __init__(self, config: Config, directory: Directory) -> None:
+        self._config = config
+        self._directory = directory
+        self._lanes: list[Lane] = []
+        self._starting: dict[Key, int] = {}
+        self._listens: dict[Call, Key] = {}
+        self._changed = trio.lowlevel.ParkingLot()
+
+    @asynccontextmanager
+    async def lease(self, request: Request, envelope: Envelope) -> AsyncIterator[Lane]:
+        """Lease a child for one request: an idle one of the same client if there is one, else a new one.
+
+        Raises:
+          InvalidParams: the request is the retry of a call that is not parked, or not any more.
+          Unavailable: no child is free for too long.
+          CommandFailed, ShuttingDown: no child could be started.
+        """
+        is_call = request.method in _CALLS
+        exclusive = is_call and (envelope.log_level is not None or any(name in envelope.capabilities for name in _ASKABLE))
+        if "requestState" in request.params:
+            lane = self._find_parked(request.params["requestState"])
+        else:
+            lane = await self._pick(_key(envelope), is_call=is_call, exclusive=exclusive)
+        if is_call:
+            lane.holders += 1
+            lane.is_exclusive = exclusive
+        try:
+            yield lane
+        finally:
+            lane.holders -= is_call
+            self._changed.unpark_all()
+
+    @asynccontextmanager
+    async def listen(self, call: Call) -> AsyncIterator[None]:
+        """Let `call` hear what every child of its client has to tell, those to come included.
+
+        Raises:
+          Unavailable, CommandFailed, ShuttingDown: there is no child, and none could be started.
+        """
+        key = _key(call.envelope)
+        if not any(True for _ in self._of(key)):
+            await self._pick(key, is_call=False, exclusive=False)
+        self._listens[call] = key
+        try:
+            for lane in self._of(key):
+                lane.multiplex.attach(call)
+            yield
+        finally:
+            del self._listens[call]
+
+    def _find_parked(self, state: object) -> Lane:
+        for lane in self._lanes:
+            if isinstance(state, str) and lane.translator.holds(state) and not lane.multiplex.has_ended:
+                return lane
+        raise InvalidParams("Invalid or expired requestState")
+
+    def _of(self, key: Key) -> Iterator[Lane]:
+        return (lane for lane in list(self._lanes) if lane.key == key and not lane.multiplex.has_ended)
+
+    async def _pick(self, key: Key, *, is_call: bool, exclusive: bool) -> Lane:
+        limit = self._config.times.connection_timeout
+        deadline = trio.current_time() + (limit or 60.0)
+        while True:
+            self._lanes = [lane for lane in self._lanes if not lane.multiplex.has_ended]
+            for lane in self._of(key):
+                if lane.admits(is_call=is_call, exclusive=exclusive):
+                    return lane
+            number = sum(1 for _ in self._of(key)) + self._starting.get(key, 0)
+            # Who needs no child of its own waits for the one that is being started.
+            if number < _MAX_LANES and (exclusive or key not in self._starting):
+                if not self._directory.is_full:
+                    return await self._start(key)
+                self._make_room()
+            if trio.current_time() >= deadline:
+                raise Unavailable(f"{number} calls of this client are running, and no further child could be had")
+            with trio.move_on_at(min(deadline, trio.current_time() + _LOOK_AGAIN)):
+                await self._changed.park()
+
+    async def _start(self, key: Key) -> Lane:
+        limit = self._config.times.connection_timeout
+        translator = ModernToLegacy(secrets.token_urlsafe, handshake_time=math.inf if limit is None else limit)
+
+        def make(child: Child) -> Multiplex:
+            return Multiplex(Translated(child, translator), idle_limit=self._config.times.session_idle_timeout)
+
+        self._starting[key] = self._starting.get(key, 0) + 1
+        try:
+            multiplex = await self._directory.move_in(make)
+        finally:
+            self._starting[key] -= 1
+            if not self._starting[key]:
+                del self._starting[key]
+            self._changed.unpark_all()
+        lane = Lane(key, multiplex, translator, self._config)
+        self._lanes.append(lane)
+        for call, whose in self._listens.items():
+            if whose == key:
+                multiplex.attach(call)
+        return lane
+
+    def _make_room(self) -> None:
+        """End the child that has been idle for longest, so that another client can have one."""
+        idle = [lane for lane in self._lanes if lane.is_idle and not lane.multiplex.is_used]
+        if idle:
+            longest = min(idle, key=lambda lane: lane.multiplex.idle_since)
+            longest.multiplex.close(ChildExited("another client needed the place"))
+
+
+class MergedListen(Call):
+    """A subscription over several children: acknowledged once, and ended when one of them ends."""
+
+    def __init__(self, request: Request, envelope: Envelope, config: Config) -> None:
+        super().__init__(request, envelope, config)
+        self._is_acknowledged = False
+
+    def deliver(self, message: bytes) -> None:
+        """Add a message, unless it is one acknowledgment too many."""
+        if not self.is_answered:
+            notification = parse_line(message)
+            if type(notification) is Notification and notification.method == "notifications/subscriptions/acknowledged":
+                if self._is_acknowledged:
+                    return
+                self._is_acknowledged = True
+        super().deliver(message)
+
+
+def _key(envelope: Envelope) -> Key:
+    return json.dumps([envelope.client_info, envelope.capabilities], sort_keys=True)

@@ -1,0 +1,132 @@
+"""The children that serve 2026-07-28, and how we find out of which era they are.
+
+    a modern child      one, shared by all requests: it keeps nothing between them
+    legacy children     leased, each to one call at a time (`leases`)
+
+**Which of the two?**  "The era determination is a property of the server, not of an individual request" (Versioning
+§Backward Compatibility), so one child is asked `server/discover`, and what that says is remembered.  The child that is
+asked is a spare that nobody else has spoken to, since some servers are locked to the era of the first request that they
+see: it becomes the shared child if it is modern, and is thrown away if it is not.  Each later shared child is asked again,
+so that a server which was exchanged for another is found out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from .config import Config
+from .directory import Directory
+from .leases import Lane, Leases, MergedListen
+from .multiplex import Call, Multiplex
+from .protocol.envelope import Envelope
+from .protocol.errors import ChildExited
+from .protocol.header_values import HeaderValues
+from .protocol.messages import Request, parse_line
+from .protocol.own_messages import DISCOVER, LISTEN, is_modern_answer, modern_request
+from .protocol.revisions import MODERN_REVISION
+from .tool_headers import ToolHeaders
+
+logger = logging.getLogger("trioproxy.modern")
+
+_PROBE_LONGEST: Final = 60.0
+"""Seconds for a server to answer the probe where --connection-timeout sets no limit."""
+_NOBODY: Final = Envelope(MODERN_REVISION, None, {}, None)
+"""For whom the probe asks."""
+
+
+class ModernChildren:
+    """What stands behind the modern endpoint."""
+
+    def __init__(self, config: Config, directory: Directory) -> None:
+        self._config = config
+        self._directory = directory
+        self._leases = Leases(config, directory)
+        self._shared: Multiplex | None = None
+        self._tool_headers: ToolHeaders | None = None
+        self._is_legacy = config.upstream_protocol == "legacy"
+        self._deciding = trio.Lock()
+
+    @asynccontextmanager
+    async def open_call(
+        self, request: Request, envelope: Envelope, values: HeaderValues, *, only_answer: bool = False
+    ) -> AsyncIterator[Call]:
+        """Have a child serve `request` for as long as the block runs.
+
+        Args:
+          values: returns all values of an HTTP header.
+          only_answer: whatever the server says before its answer is dropped.
+
+        Raises:
+          HeaderMismatch: the headers that repeat a tool's arguments say something else.
+          InvalidParams, Unavailable, CommandFailed, ShuttingDown: as `Leases.lease`.
+        """
+        shared = await self._find_shared()
+        if shared is not None:
+            headers = self._tool_headers
+            assert headers is not None
+            with Call(request, envelope, self._config, only_answer=only_answer) as call:
+                await self._send(call, shared, headers, values)
+                yield call
+        elif request.method == LISTEN:
+            with MergedListen(request, envelope, self._config) as call:
+                async with self._leases.listen(call):
+                    yield call
+        else:
+            async with self._leases.lease(request, envelope) as lane:
+                with Call(request, envelope, self._config, only_answer=only_answer) as call:
+                    await self._send(call, lane.multiplex, lane.tool_headers, values)
+                    yield call
+                if lane.translator.is_refused:
+                    self._reconsider(lane)
+
+    async def _send(self, call: Call, multiplex: Multiplex, headers: ToolHeaders, values: HeaderValues) -> None:
+        await multiplex.wait_writable()
+        if call.request.method == "tools/call":
+            await headers.check(call.request, call.envelope, values)
+        multiplex.attach(call)
+
+    async def _find_shared(self) -> Multiplex | None:
+        """Return the child that all share; None where children are of the legacy era."""
+        if not self._is_legacy and (self._shared is None or self._shared.has_ended):
+            async with self._deciding:
+                if not self._is_legacy and (self._shared is None or self._shared.has_ended):
+                    await self._start_shared()
+        return None if self._is_legacy else self._shared
+
+    async def _start_shared(self) -> None:
+        multiplex = await self._directory.move_in(Multiplex)
+        is_modern = False
+        try:
+            is_modern = self._config.upstream_protocol == "modern" or await self._is_modern(multiplex)
+        finally:
+            if not is_modern:
+                multiplex.close(ChildExited("the server was only asked of which era it is"))
+        self._is_legacy = not is_modern
+        logger.info("the server speaks %s", MODERN_REVISION if is_modern else "a revision with a handshake")
+        if is_modern:
+            self._shared = multiplex
+            self._tool_headers = ToolHeaders(multiplex, self._config)
+
+    async def _is_modern(self, multiplex: Multiplex) -> bool:
+        """Ask a child what it speaks.
+
+        "The server returns any other error, or does not respond within a reasonable timeout: the server is legacy"
+        (Transports §stdio, Backward Compatibility).
+        """
+        request = parse_line(modern_request(DISCOVER, {}, {}))
+        assert type(request) is Request
+        with Call(request, _NOBODY, self._config) as call:
+            multiplex.attach(call)
+            await call.wait(self._config.times.connection_timeout or _PROBE_LONGEST)
+            return call.answer is not None and is_modern_answer(call.answer)
+
+    def _reconsider(self, lane: Lane) -> None:
+        """A server that takes no handshake any more may have become a modern one."""
+        lane.multiplex.close(ChildExited("the server refused the handshake"))
+        if self._config.upstream_protocol == "auto":
+            self._is_legacy = False
