@@ -44,13 +44,15 @@ from .protocol.messages import (
     Request,
     Response,
     find_request_answered,
+    number_request,
     parse_result,
     recognise,
     replace_response_id,
 )
-from .protocol.own_messages import CANCELLED, LISTEN, SUBSCRIPTION_ID, cancelled_notification, listen_result, refusal
+from .protocol.meta_keys import SUBSCRIPTION_ID
+from .protocol.own_messages import CANCELLED, LISTEN, cancelled_notification, listen_result, refusal
 from .protocol.routing import PROGRESS
-from .protocol.splice import Path, Remove, splice
+from .protocol.splice import splice
 from .protocol.translation import Related
 from .transport import Transport
 
@@ -77,6 +79,7 @@ class Call:
     Attributes:
       is_background: it is our own, and keeps the server for nobody.
       is_answered: the last message has come, though perhaps not been read.
+      is_error: and it is an error.
       is_let_go: the client has read too slowly, and gets no more.
     """
 
@@ -86,6 +89,7 @@ class Call:
         self.request: Final = request
         self.envelope: Final = envelope
         self.is_answered = False
+        self.is_error = False
         self.is_let_go = False
         self.is_listen: Final = request.method == LISTEN
         limit = config.times.request_timeout
@@ -97,7 +101,7 @@ class Call:
         self._queued = 0
         self._moved_at = trio.current_time()  # when the client last took something
         self._arrived = trio.lowlevel.ParkingLot()
-        self._room = trio.lowlevel.ParkingLot()
+        self._room: trio.lowlevel.ParkingLot | None = None  # while somebody waits for the client
         self._legs: dict[Multiplex, int] = {}
         self.interrupt: Callable[[], None] | None = None
 
@@ -108,7 +112,8 @@ class Call:
         for multiplex in list(self._legs):
             multiplex.detach(self)
         self.is_let_go = True
-        self._room.unpark_all()
+        if self._room is not None:
+            self._room.unpark_all()
 
     # For the exchange
 
@@ -139,7 +144,8 @@ class Call:
         await self.wait(math.inf)
         messages, self._messages = self._messages, []
         self._queued = 0
-        self._room.unpark_all()
+        if self._room is not None:
+            self._room.unpark_all()
         return 0, messages
 
     def note_sent(self, *, with_ids: bool) -> None:
@@ -162,10 +168,11 @@ class Call:
         self._queued += len(message)
         self._arrived.unpark_all()
 
-    def finish(self, answer: bytes) -> None:
+    def finish(self, answer: bytes, *, is_error: bool = True) -> None:
         """Add the last message."""
         if not self.is_answered:
             self.is_answered = True
+            self.is_error = is_error
             self.deliver(answer)
 
     def extend(self) -> None:
@@ -187,9 +194,10 @@ class Call:
 
     async def wait_room(self) -> None:
         """Return once the client has read enough, or has read nothing for too long and is let go."""
+        room = self._room = trio.lowlevel.ParkingLot()
         while self.is_full:
             with trio.move_on_at(self._moved_at + _STALL_TIME):
-                await self._room.park()
+                await room.park()
             if self.is_full and trio.current_time() >= self._moved_at + _STALL_TIME:
                 logger.warning("let go of a client that had read nothing for %g s", _STALL_TIME)
                 self.is_let_go = True
@@ -274,12 +282,7 @@ class Multiplex:
         number = self._last_number
         self._calls[number] = call
         call.attach(self, number)
-        request = call.request
-        ours = b"%d" % number
-        edits: dict[Path, bytes | Remove] = {("id",): ours}
-        if request.progress_token is not None:
-            edits["params", "_meta", "progressToken"] = ours
-        self.transport.send_nowait(splice(request.raw, edits))
+        self.transport.send_nowait(number_request(call.request, number))
 
     def detach(self, call: Call) -> None:
         """Have nothing more to do with `call`; its request is cancelled if the server has not answered it."""
@@ -314,7 +317,10 @@ class Multiplex:
             call.detach(self)
             request_id = call.request.id
             # "The server SHOULD send an empty SubscriptionsListenResult … before closing": the client listens again.
-            call.finish(listen_result(request_id) if call.is_listen else error_response(reason, request_id))
+            if call.is_listen:
+                call.finish(listen_result(request_id), is_error=False)
+            else:
+                call.finish(error_response(reason, request_id))
 
     async def _watch_idle(self, limit: float) -> None:
         while trio.current_time() < self.idle_since + limit:  # noqa: ASYNC110  a timer that moves
@@ -383,7 +389,7 @@ class Multiplex:
         except ParseError as error:
             # A long response is recognised by its ends, and may turn out to be no JSON in between.
             answer = error_response(ChildError(f"the server's response can't be read: {error}"), request_id)
-        call.finish(answer)
+        call.finish(answer, is_error=response.is_error)
         return call
 
     def _deliver_notification(self, notification: Notification) -> Call | None:

@@ -19,6 +19,7 @@ from .protocol.envelope import Envelope
 from .protocol.errors import HeaderMismatch, InvalidRequest, ParseError
 from .protocol.header_values import HeaderValues
 from .protocol.messages import Notification, Request, Response, parse_line, parse_result
+from .protocol.meta_keys import LOG_LEVEL
 from .protocol.own_messages import LISTEN, modern_request
 from .protocol.param_headers import InvalidAnnotation, ParamHeader, check_param_headers, find_param_headers
 
@@ -78,7 +79,7 @@ class ToolHeaders:
             if trio.current_time() < self._fresh_until:
                 return
             meta = {name: value for name, value in request.params["_meta"].items() if name != "progressToken"}
-            meta.pop("io.modelcontextprotocol/logLevel", None)
+            meta.pop(LOG_LEVEL, None)
             if self._watch is None or self._watch.is_at_end:
                 # Before the list: what changes meanwhile must not go unnoticed.
                 self._watch = _Watch(self, meta, self._config)

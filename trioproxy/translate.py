@@ -81,12 +81,12 @@ class Translated(Generic[T]):
             self._ready.append(line)
             return
         try:
-            message = recognise(line)
+            step = self.translator.from_server(recognise(line), trio.current_time())
         except (ParseError, InvalidRequest):
-            # Whoever receives it will know what to do with garbage.
+            # Whoever receives it will know what to do with garbage, and with what is nested too deeply to be changed.
             self._ready.append(line)
-            return
-        self._carry_out(self.translator.from_server(message, trio.current_time()))
+        else:
+            self._carry_out(step)
 
     def _carry_out(self, step: Step) -> None:
         self._ready += step.to_client

@@ -178,9 +178,17 @@ def test_a_url_gets_an_elicitation_id() -> None:
     }
 
 
-def test_roots_are_asked_for_without_params() -> None:
-    (question,) = values(called().server_says(id=1, result=asking(a={"method": "roots/list"})).to_client)
-    assert question == {"jsonrpc": "2.0", "id": "trioproxy:2", "method": "roots/list"}
+@pytest.mark.parametrize("method", ["roots/list", "elicitation/create", "sampling/createMessage"])
+def test_a_question_without_params_gets_none(method: str) -> None:
+    (question,) = values(called().server_says(id=1, result=asking(a={"method": method})).to_client)
+    assert question == {"jsonrpc": "2.0", "id": "trioproxy:2", "method": method}
+
+
+def test_what_sampling_has_of_tools_takes_the_old_shape() -> None:
+    tool = {"name": "a", "inputSchema": {"type": "object"}, "outputSchema": {"type": "null"}}
+    sampling = {"method": "sampling/createMessage", "params": {"messages": [], "maxTokens": 1, "tools": [tool]}}
+    (question,) = values(called().server_says(id=1, result=asking(a=sampling)).to_client)
+    assert question["params"]["tools"][0]["outputSchema"]["type"] == "object"
 
 
 # Questions that can't be asked

@@ -89,6 +89,23 @@ def test_a_second_initialize_waits_for_nobody() -> None:
     assert response["error"]["code"] == -32600
 
 
+def test_a_second_handshake_that_fails_leaves_the_first_as_it_was() -> None:
+    pair = Pair()
+    pair.shake_hands()
+    (discover,) = values(pair.initialize().to_server)
+    pair.server_says(id=discover["id"], error={"code": -32000, "message": "not again"})
+    (message,) = values(pair.client_says(id=1, method="tools/list").to_server)
+    assert message["params"] == {"_meta": ENVELOPE}
+
+
+def test_after_a_handshake_that_failed_messages_pass_as_they_are() -> None:
+    pair = Pair()
+    pair.initialize()
+    pair.server_says(id="trioproxy:1", error={"code": -32000, "message": "not today"})
+    raw = encode(id=1, method="tools/list")
+    assert pair.client_says(raw) == Step(to_server=(raw,))
+
+
 def test_before_initialize_messages_pass_as_they_are_and_a_ping_is_answered() -> None:
     pair = Pair()
     probe = encode(id="d", method="server/discover", params={"_meta": ENVELOPE})
@@ -123,6 +140,18 @@ def test_a_server_that_refuses_the_handshake_is_asked_in_the_modern_way() -> Non
     (response,) = values(pair.server_says(id="trioproxy:1", result=discover_result()).to_client)
     assert (response["id"], response["result"]["serverInfo"]) == (0, SERVER)
     assert (pair.translator.is_modern, pair.translator.is_transparent) == (True, False)
+
+
+def test_a_server_that_refuses_the_handshake_and_says_nothing_more_is_heard_with_that() -> None:
+    """Some servers do not answer what they do not know."""
+    pair = Pair(tries_handshake=True)
+    pair.initialize()
+    refusal = encode(id=0, error={"code": -32602, "message": "no"})
+    pair.server_says(refusal)
+    assert pair.wait() == Step(to_client=(refusal,))
+    assert (pair.now, pair.translator.deadline) == (10.0, math.inf)
+    again = encode(id=2, method="initialize", params={"protocolVersion": "2025-06-18"})
+    assert pair.client_says(again) == Step(to_server=(again,)), "the client may try again"
 
 
 def test_a_server_that_refuses_both_is_heard_with_what_it_said_first() -> None:
@@ -195,7 +224,7 @@ def test_what_the_server_can_not_do_for_this_client_is_refused(method: str) -> N
 )
 def test_the_clients_notifications_stay_here(method: str) -> None:
     pair = Pair()
-    pair.shake_hands()
+    pair.shake_hands(server_capabilities={"tools": {"listChanged": True}})
     assert pair.client_says(method=method, params={"progressToken": 1, "progress": 1}) == Step()
 
 
@@ -322,6 +351,7 @@ def test_a_response_that_was_told_by_its_ends_and_is_no_json_fails_its_call_alon
     broken = Response(b'{"jsonrpc":"2.0","id":"trioproxy:2",' + member + b":{]}", retry["id"], is_error)
     (response,) = values(pair.translator.from_server(broken, 0).to_client)
     assert (response["id"], response["error"]["code"]) == (1, -32603)
+    assert "can't be read: not JSON" in response["error"]["message"]
     assert pair.translator.deadline == math.inf
 
 

@@ -44,6 +44,9 @@ def test_references_to_the_root_of_a_schema_that_moves_move_along() -> None:
         "$schema": "http://json-schema.org/draft-07/schema#",
         "type": "array",
         "items": {"$ref": "#/$defs/node"},
+        "default": {"$ref": "#/a"},
+        "description": "#/a",
+        "allOf": [{"const": {"$ref": "#/a"}}],
         "$defs": {
             "node": {"properties": {"next": {"$ref": "#/$defs/node"}, "all": {"$dynamicRef": "#"}, "$ref": {}}},
             "anchored": {"$anchor": "here", "allOf": [{"$ref": "#here"}, {"$ref": "https://example.com/a#/b"}]},
@@ -63,6 +66,9 @@ def test_references_to_the_root_of_a_schema_that_moves_move_along() -> None:
             "result": {
                 "type": "array",
                 "items": {"$ref": moved},
+                "default": {"$ref": "#/a"},
+                "description": "#/a",
+                "allOf": [{"const": {"$ref": "#/a"}}],
                 "$defs": {
                     "node": {
                         "properties": {"next": {"$ref": moved}, "all": {"$dynamicRef": "#/properties/result"}, "$ref": {}}

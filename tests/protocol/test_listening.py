@@ -179,6 +179,16 @@ def test_a_cancelled_subscription_is_not_answered() -> None:
     assert acknowledge(pair, "trioproxy:2", CONFIG) == Step()
 
 
+def test_a_cancelled_subscription_that_still_waits_for_its_turn_is_not_made() -> None:
+    pair = shaken(RESOURCES)
+    subscribe(pair, CONFIG)
+    subscribe(pair, NOTES, 2)
+    subscribe(pair, "a:3", 3)
+    pair.client_says(method="notifications/cancelled", params={"requestId": 2})
+    step = acknowledge(pair, "trioproxy:2", CONFIG)
+    assert filters(step) == [("trioproxy:3", {"resourceSubscriptions": ["a:3", CONFIG]})]
+
+
 def test_a_subscription_before_the_answer_to_initialize_is_refused() -> None:
     pair = Pair()
     pair.initialize()

@@ -20,7 +20,7 @@ from ..modern_children import ModernChildren
 from ..protocol.envelope import check_envelope, check_notification_header
 from ..protocol.errors import status_of_code
 from ..protocol.headers import EVENT_STREAM, JSON, check_accept
-from ..protocol.messages import Notification, Request, Response, parse_error, recognise
+from ..protocol.messages import Notification, Request, Response, parse_error, parse_line
 from ..protocol.own_messages import LISTEN
 
 AT_ONCE: Final = 0.05
@@ -57,14 +57,14 @@ class Modern:
             if not (is_listen or await call.wait(AT_ONCE)):
                 await exchange.run_while_connected(partial(call.wait, math.inf if only_answer else STREAM_AFTER))
             if call.answer is not None:
-                await exchange.respond_json(_status(call.answer), call.answer)
+                await exchange.respond_json(_status(call.answer) if call.is_error else 200, call.answer)
             else:
                 await exchange.carry(call)
 
 
-def _status(answer: bytes) -> int:
-    response = recognise(answer)
-    if type(response) is not Response or not response.is_error:
-        return 200
-    code, _ = parse_error(response)
-    return 200 if code is None else status_of_code(code)
+def _status(error: bytes) -> int:
+    """Return the status of an error response that is the whole answer."""
+    response = parse_line(error)
+    assert type(response) is Response
+    code = parse_error(response).get("code")
+    return status_of_code(code) if type(code) is int else 200

@@ -27,12 +27,9 @@ from .errors import (
 )
 from .header_values import HeaderValues, decode_header_value, shown, single_value
 from .messages import Message, Request, Response
-from .revisions import LEGACY_REVISIONS, MODERN_CLAIM, MODERN_REVISION, MODERN_REVISIONS
+from .meta_keys import CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROTOCOL_VERSION
+from .revisions import LEGACY_REVISIONS, MODERN_REVISION, MODERN_REVISIONS
 
-PROTOCOL_VERSION: Final = MODERN_CLAIM
-CLIENT_INFO: Final = "io.modelcontextprotocol/clientInfo"
-CLIENT_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
-LOG_LEVEL: Final = "io.modelcontextprotocol/logLevel"
 LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 """By severity, the least first (Logging §Log Levels)."""
 
@@ -51,7 +48,9 @@ NAMED_BY: Final[Mapping[str, str]] = {
 }
 """The parameter that Mcp-Name repeats, by method (Streamable HTTP §Standard Request Headers)."""
 
-_REMOVED: Final = frozenset(("initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"))
+REMOVED_METHODS: Final = frozenset(
+    ("initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe")
+)
 
 
 class Envelope(NamedTuple):
@@ -137,7 +136,7 @@ def check_envelope(request: Request, values: HeaderValues) -> Envelope:
         name = None if name is None else decode_header_value(NAME_HEADER, name)
         _check_same(NAME_HEADER, name, request.params.get(NAMED_BY[request.method]))
     _check_served(meta[PROTOCOL_VERSION])
-    if request.method in _REMOVED or request.method.startswith("notifications/"):
+    if request.method in REMOVED_METHODS or request.method.startswith("notifications/"):
         raise MethodNotFound(f"Method not found: {MODERN_REVISION} has no request {shown(request.method)}")
     log_level = meta.get(LOG_LEVEL)
     if LOG_LEVEL in meta and log_level not in LOG_LEVELS:

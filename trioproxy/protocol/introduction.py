@@ -14,10 +14,10 @@ from __future__ import annotations
 import json
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from .envelope import CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL
 from .json_text import decode, scan
 from .messages import Request
-from .revisions import LATEST_LEGACY_REVISION, LEGACY_REVISIONS, MODERN_CLAIM, MODERN_REVISION
+from .meta_keys import CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROTOCOL_VERSION
+from .revisions import LATEST_LEGACY_REVISION, LEGACY_REVISIONS, MODERN_REVISION
 from .splice import REMOVE, Path, Remove, cut_out, splice
 
 FORMS_REVISION: Final = "2025-06-18"
@@ -56,7 +56,7 @@ def read_introduction(initialize: Request) -> Introduction:
     asked = initialize.params.get("protocolVersion")
     revision = asked if asked in LEGACY_REVISIONS else LATEST_LEGACY_REVISION
     raw = _declare(initialize, revision)
-    envelope = {MODERN_CLAIM: json.dumps(MODERN_REVISION).encode(), CLIENT_CAPABILITIES: raw}
+    envelope = {PROTOCOL_VERSION: json.dumps(MODERN_REVISION).encode(), CLIENT_CAPABILITIES: raw}
     info = cut_out(initialize.raw, ("params", "clientInfo"))
     if info is not None and type(initialize.params["clientInfo"]) is dict:
         envelope[CLIENT_INFO] = info

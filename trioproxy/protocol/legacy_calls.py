@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
-from .envelope import CLIENT_CAPABILITIES, missing_capabilities
+from .envelope import missing_capabilities
 from .errors import (
     ChildError,
     InvalidParams,
@@ -21,8 +21,9 @@ from .errors import (
     error_response,
 )
 from .legacy_logs import LegacyLogs
-from .messages import Notification, ProgressToken, Request, RequestId, Response
-from .modern_results import error_of, modern_response, url_elicitations
+from .messages import Notification, ProgressToken, Request, RequestId, Response, parse_error
+from .meta_keys import CLIENT_CAPABILITIES, RESERVED
+from .modern_results import modern_response, url_elicitations
 from .outbox import Outbox, encode
 from .own_messages import cancelled_notification
 from .parking import (
@@ -38,8 +39,6 @@ from .parking import (
 )
 from .revisions import MODERN_REVISION
 from .splice import REMOVE, Path, Remove, splice
-
-_RESERVED: Final = "io.modelcontextprotocol/"
 
 
 class LegacyCalls:
@@ -137,7 +136,7 @@ class LegacyCalls:
     def _resume_refused(self, call: Call, retry: Request, is_declined: bool, now: float) -> None:
         if is_declined:
             self._forget(call)
-            reason = error_of(call.response).get("message") if call.response else None
+            reason = parse_error(call.response).get("message") if call.response else None
             raise ChildError(f"the server refuses the call without what the user has declined: {reason}")
         if call.questions:
             self._ask(call, retry, now)
@@ -295,7 +294,7 @@ def _without_envelope(request: Request) -> bytes:
     """
     meta = request.params.get("_meta")
     names = list(meta) if type(meta) is dict else []
-    reserved = [name for name in names if name.startswith(_RESERVED)]
+    reserved = [name for name in names if name.startswith(RESERVED)]
     edits: dict[Path, bytes | Remove] = {("params", name): REMOVE for name in ROUND_MEMBERS & request.params.keys()}
     if reserved and len(reserved) == len(names):
         edits["params", "_meta"] = REMOVE

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from typing import Any, Final, NamedTuple
 
-from .envelope import CLIENT_CAPABILITIES, CLIENT_INFO
 from .errors import ChildError
-from .messages import Request, RequestId, Response, parse_result
-from .modern_results import error_of, own_meta
+from .messages import Request, RequestId, Response, parse_error, parse_result
+from .meta_keys import CLIENT_CAPABILITIES, CLIENT_INFO
+from .modern_results import own_meta
 from .outbox import encode
 from .revisions import LATEST_LEGACY_REVISION, LEGACY_REVISIONS, MODERN_REVISIONS
 from .splice import REMOVE, Path, Remove, cut_out, splice
@@ -73,7 +73,7 @@ def read_introduction(response: Response) -> ServerIntroduction:
       ParseError: the response is not JSON.
     """
     if response.is_error:
-        error = error_of(response)
+        error = parse_error(response)
         raise ChildError(f"the server refused the handshake: {error.get('message')} ({json.dumps(error.get('code'))})")
     result = parse_result(response)
     revision = result.get("protocolVersion") if type(result) is dict else None

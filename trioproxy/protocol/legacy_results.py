@@ -25,13 +25,11 @@ from .errors import (
     error_response,
 )
 from .introduction import Edits
-from .json_text import decode, scan, skip_space
 from .legacy_tools import needs_wrap, tool_edits, wrap
-from .messages import Request, RequestId, Response
+from .messages import Request, RequestId, Response, parse_error
+from .meta_keys import SERVER_INFO
 from .revisions import MODERN_REVISION
 from .splice import REMOVE, cut_out, splice
-
-SERVER_INFO: Final = "io.modelcontextprotocol/serverInfo"
 
 _CACHEABLE: Final = frozenset({"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"})
 _MODERN_CODES: Final = frozenset({HEADER_MISMATCH, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_PROTOCOL_VERSION})
@@ -115,19 +113,17 @@ def _with_required_members(raw: bytes, info: dict[str, Any], name: str) -> bytes
     )
 
 
-def error_of(response: Response) -> dict[str, Any]:
+def read_error(response: Response) -> dict[str, Any]:
     """Return the `error` of an error response; a long one is recognised by its ends, and may turn out to be no JSON."""
     try:
-        text = decode(response.raw)
-        error = scan(text, skip_space(text, 0))[0].get("error")
+        return parse_error(response)
     except ParseError as broken:
         return {"code": PARSE_ERROR, "message": str(broken)}
-    return error if type(error) is dict else {}
 
 
 def describe(response: Response) -> str:
     """Return what an error response says, in words."""
-    error = error_of(response)
+    error = read_error(response)
     return f"error {error.get('code')}: {error.get('message')}"
 
 
@@ -136,7 +132,7 @@ def legacy_error(response: Response, request: Request) -> bytes:
     edits: Edits = {}
     if response.id != request.id:
         edits["id",] = encode_id(request.id)
-    error = error_of(response)
+    error = read_error(response)
     code = error.get("code")
     if code in _MODERN_CODES:
         edits["error", "code"] = encode_id(INTERNAL_ERROR)

@@ -50,9 +50,9 @@ from .legacy_results import (
     describe,
     empty_response,
     encode_id,
-    error_of,
     initialize_response,
     legacy_error,
+    read_error,
 )
 from .listening import SUBSCRIBE, Listening, subscription_id
 from .messages import Message, Request, RequestId, Response, parse_result
@@ -69,17 +69,22 @@ class LegacyToModern:
       name: what to call a server that does not say who it is.
       new_id: returns a string that nobody can guess.
       tries_handshake: the server's era is unknown.
+      probe_time: how long, in seconds, a server that has refused the handshake may take to show that it is a modern one.
 
     Attributes:
       is_transparent: from now on every message passes as it is.
       is_modern: what the server turned out to be; None until then.
     """
 
-    def __init__(self, name: str, new_id: Callable[[], str], *, tries_handshake: bool = False) -> None:
+    def __init__(
+        self, name: str, new_id: Callable[[], str], *, tries_handshake: bool = False, probe_time: float = 10.0
+    ) -> None:
         self.is_transparent = False
         self.is_modern: bool | None = None
         self._name = name
         self._tries_handshake = tries_handshake
+        self._probe_time = probe_time
+        self._probe_ends = math.inf
         self._ids_used = 0
         # The client's `initialize` while it is not answered; what the server said to it, if it was asked and refused; and
         # the request to the server that answers it now.
@@ -97,7 +102,7 @@ class LegacyToModern:
     def deadline(self) -> float:
         """When `wake` is to be called next; infinity when nothing waits."""
         listening = self._listening.deadline if self._listening else math.inf
-        return min(self._calls.deadline, listening)
+        return min(self._calls.deadline, listening, self._probe_ends)
 
     def from_client(self, message: Message, now: float) -> Step:
         """Take a message of the client."""
@@ -141,7 +146,8 @@ class LegacyToModern:
 
     def wake(self, now: float) -> Step:
         """Make the attempts that are due, and open again what has ended."""
-        return _join(self._calls.wake(now), self._listening.wake(now) if self._listening else Step())
+        refusal = self._give_up_probe() if self._probe_ends <= now else Step()
+        return _join(refusal, self._calls.wake(now), self._listening.wake(now) if self._listening else Step())
 
     # The handshake
 
@@ -160,18 +166,28 @@ class LegacyToModern:
         raw = b'{"jsonrpc":"2.0","id":' + encode_id(self._discover_id) + b',"method":"server/discover"}'
         return Step(to_server=(splice(raw, self._introduction.edits()),))
 
-    def _end_trial(self, initialize: Request, response: Response) -> Step:
+    def _end_trial(self, initialize: Request, response: Response, now: float) -> Step:
         if response.is_error:
             self._refusal = response
+            self._probe_ends = now + self._probe_time
             return self._discover(initialize)
         self._initialize = None
         self.is_transparent = True
         self.is_modern = False
         return Step(to_client=(response.raw,))
 
+    def _give_up_probe(self) -> Step:
+        """A server that takes no handshake and does not know `server/discover` either: let the client hear what it said."""
+        assert self._refusal is not None
+        refusal, self._refusal = self._refusal, None
+        self._initialize = self._discover_id = self._introduction = None
+        self._probe_ends = math.inf
+        return Step(to_client=(refusal.raw,))
+
     def _end_handshake(self, initialize: Request, introduction: Introduction, response: Response, result: Any) -> Step:
         refusal, self._refusal = self._refusal, None
         self._initialize = self._discover_id = None
+        self._probe_ends = math.inf
         versions = result.get("supportedVersions") if type(result) is dict else None
         if type(versions) is list and MODERN_REVISION in versions:
             self.is_modern = True
@@ -229,7 +245,7 @@ class LegacyToModern:
         is_listen = self._listening is not None and self._listening.owns(response.id)
         is_discovery = self._discover_id is not None and self._discover_id == response.id
         if not (is_listen or is_discovery or self._calls.awaits(response)):
-            return self._take_untranslated(response)
+            return self._take_untranslated(response, now)
         result = None
         if not response.is_error:
             try:
@@ -243,10 +259,10 @@ class LegacyToModern:
             return self._listening.end(response.id, describe(response) if response.is_error else "it has ended", now)
         return self._calls.conclude(response, result, now)
 
-    def _take_untranslated(self, response: Response) -> Step:
+    def _take_untranslated(self, response: Response, now: float) -> Step:
         """Take a response to what has passed as it is, or to what nobody asks for any more."""
         if self._initialize and self._introduction is None and response.id == self._initialize.id:
-            return self._end_trial(self._initialize, response)
+            return self._end_trial(self._initialize, response, now)
         if self._introduction is None or response.id in self._untranslated:
             self._untranslated -= {response.id}
             return Step(to_client=(response.raw,))
@@ -268,7 +284,7 @@ def _join(*steps: Step) -> Step:
 def _refuse_handshake(initialize: Request, response: Response, versions: Any) -> bytes:
     """Return the error that answers `initialize` when `server/discover` brought none of our revisions, or an error."""
     if response.is_error:
-        error = error_of(response)
+        error = read_error(response)
         if error.get("code") != UNSUPPORTED_PROTOCOL_VERSION:
             return legacy_error(response, initialize)
         data = error.get("data")

@@ -20,7 +20,8 @@ from .errors import ChildError, InvalidParams, MethodNotFound, error_response
 from .introduction import Introduction
 from .legacy_results import empty_response
 from .messages import Notification, Request, RequestId
-from .own_messages import LISTEN, SUBSCRIPTION_ID, cancelled_notification
+from .meta_keys import SUBSCRIPTION_ID
+from .own_messages import LISTEN, cancelled_notification
 from .splice import REMOVE, splice
 from .translation import Step
 

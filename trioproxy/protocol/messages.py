@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from .errors import InvalidRequest, ParseError
 from .json_text import decode, expect_end, scan, skip_space
 from .lines import OversizedLine
-from .revisions import MODERN_CLAIM
-from .splice import splice
+from .meta_keys import PROTOCOL_VERSION
+from .splice import Path, Remove, splice
 
 RequestId: TypeAlias = str | int
 ProgressToken: TypeAlias = str | int
@@ -41,7 +41,7 @@ class Request(NamedTuple):
     def has_modern_claim(self) -> bool:
         """Whether the request says of itself that it is of the era without a handshake."""
         meta = self.params.get("_meta")
-        return type(meta) is dict and MODERN_CLAIM in meta
+        return type(meta) is dict and PROTOCOL_VERSION in meta
 
 
 class Notification(NamedTuple):
@@ -114,19 +114,15 @@ def parse_result(response: Response) -> Any:
     return value.get("result")
 
 
-def parse_error(response: Response) -> tuple[int | None, Any]:
-    """Return code and data of a response's `error`, None where there are none.
+def parse_error(response: Response) -> dict[str, Any]:
+    """Return the value of a response's `error`; empty where it is no object.
 
     Raises:
-      ParseError: not JSON.
+      ParseError: not JSON, as with `parse_result`.
     """
     text = decode(response.raw)
-    value, _ = scan(text, skip_space(text, 0))
-    error = value.get("error")
-    if type(error) is not dict:
-        return None, None
-    code = error.get("code")
-    return (code if type(code) is int else None), error.get("data")
+    error = scan(text, skip_space(text, 0))[0].get("error")
+    return error if type(error) is dict else {}
 
 
 def recognise(line: bytes) -> Message:
@@ -145,11 +141,24 @@ def recognise(line: bytes) -> Message:
     return parse_line(line)
 
 
+def number_request(request: Request, number: int) -> bytes:
+    """Return the bytes of a request with a number for its id and, if it has one, for its progress token."""
+    raw, ours = request.raw, b"%d" % number
+    edits: dict[Path, bytes | Remove] = {("id",): ours}
+    if request.progress_token is not None:
+        edits["params", "_meta", "progressToken"] = ours
+    elif (match := _REQUEST_HEAD.match(raw)) and raw.count(b'"id"') == 1 and not _DISGUISED.search(raw):
+        # Nothing else in it could be taken for its id, not even something deep inside.
+        start, end = match.span(1)
+        return raw[:start] + ours + raw[end:]
+    return splice(raw, edits)
+
+
 def replace_response_id(response: Response, request_id: RequestId) -> bytes:
     """Return the bytes of a response with another id; where they can be told by their ends, the rest is not parsed."""
     raw = response.raw
     match = _RESPONSE_HEAD.match(raw) or (_RESULT_FIRST.match(raw) and _RESPONSE_TAIL.search(raw, len(raw) - _TAIL_SEARCHED))
-    new = json.dumps(request_id).encode()
+    new = b"%d" % request_id if type(request_id) is int else json.dumps(request_id).encode()
     if not match:
         return splice(raw, {("id",): new})
     start, end = match.span(1)
@@ -180,6 +189,9 @@ _ID: Final = rb'(-?(?:0|[1-9]\d{0,17})|"[^"\\\x00-\x1f\x80-\xff]*")'
 _RESPONSE_HEAD: Final = re.compile(
     rb'\s*\{\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*' + _ID + rb'\s*,\s*"(result|error)"\s*:'
 )
+_REQUEST_HEAD: Final = re.compile(rb'\s*\{\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*' + _ID + rb'\s*,\s*"method"\s*:')
+_DISGUISED: Final = re.compile(rb"\\u00[4-7]")
+"""The escape of a letter, which nobody needs; with it a name could be any other and not look like it."""
 # TypeScript SDK: {"result":{…},"jsonrpc":"2.0","id":1}.  The last brace closes the message itself, and no brace stands
 # between it and the id, so the id is the message's own.
 _RESULT_FIRST: Final = re.compile(rb'\s*\{\s*"(result|error)"\s*:')

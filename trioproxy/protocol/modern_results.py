@@ -14,12 +14,10 @@ import re
 from typing import Any, Final
 
 from .errors import INTERNAL_ERROR, INVALID_PARAMS
-from .json_text import decode, scan, skip_space
-from .messages import Request, Response, add_to_result, parse_result, replace_response_id
+from .messages import Request, Response, add_to_result, parse_error, parse_result, replace_response_id
+from .meta_keys import SERVER_INFO
 from .outbox import encode
 from .splice import REMOVE, Path, Remove, cut_out, splice
-
-SERVER_INFO: Final = "io.modelcontextprotocol/serverInfo"
 
 _CACHEABLE: Final = frozenset({"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"})
 _RESOURCE_NOT_FOUND: Final = -32002
@@ -91,7 +89,7 @@ def _find_executions(result: Any) -> list[int]:
 
 
 def _error_edits(response: Response, request: Request) -> _Edits:
-    error = error_of(response)
+    error = parse_error(response)
     code, data, uri = error.get("code"), error.get("data"), request.params.get("uri")
     if type(code) is not int:
         return {}
@@ -108,17 +106,6 @@ def own_meta(server_info: bytes | None) -> list[bytes]:
     return [] if server_info is None else [b'"_meta":{%b:%b}' % (encode(SERVER_INFO), server_info)]
 
 
-def error_of(response: Response) -> dict[str, Any]:
-    """Return the `error` of an error response, decoded.
-
-    Raises:
-      ParseError: the response is not JSON.
-    """
-    text = decode(response.raw)
-    error = scan(text, skip_space(text, 0))[0].get("error")
-    return error if type(error) is dict else {}
-
-
 def url_elicitations(response: Response) -> list[tuple[bytes, dict[str, Any]]]:
     """Return the params of each elicitation that the server wants completed before it is asked again, as JSON and decoded.
 
@@ -129,7 +116,7 @@ def url_elicitations(response: Response) -> list[tuple[bytes, dict[str, Any]]]:
     """
     if not response.is_error or b"-32042" not in response.raw:
         return []
-    error = error_of(response)
+    error = parse_error(response)
     data = error.get("data")
     if error.get("code") != _URL_ELICITATION_REQUIRED or type(data) is not dict:
         return []

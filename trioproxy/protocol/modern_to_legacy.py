@@ -26,6 +26,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
+from .envelope import REMOVED_METHODS
 from .errors import ChildError, InvalidRequest, MethodNotFound, ProtocolError, TrioproxyError, error_response
 from .legacy_calls import LegacyCalls
 from .legacy_handshake import ServerIntroduction, discover_response, initialize_params, read_introduction
@@ -38,7 +39,6 @@ from .routing import PROGRESS
 from .subscriptions import CHANGES, Subscriptions
 from .translation import Step
 
-_REMOVED: Final = frozenset({"initialize", "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"})
 _REMOVED_PREFIX: Final = "tasks/"
 """What the modern era calls tasks is an extension, with messages of its own; a legacy server can't have it."""
 
@@ -193,7 +193,7 @@ class ModernToLegacy:
         if self._refusal is not None:
             raise self._refusal
         assert self._server is not None
-        if request.method in _REMOVED or request.method.startswith(_REMOVED_PREFIX):
+        if request.method in REMOVED_METHODS or request.method.startswith(_REMOVED_PREFIX):
             raise MethodNotFound(f"Method not found: {MODERN_REVISION} has no {request.method}")
         log_level = wanted_level(request)
         if "requestState" in request.params:

@@ -11,13 +11,12 @@ from typing import Final
 
 from .errors import METHOD_NOT_FOUND
 from .messages import Request, RequestId, Response, parse_error, parse_line, parse_result
-from .revisions import MODERN_CLAIM, MODERN_REVISION
+from .meta_keys import CLIENT_CAPABILITIES, CLIENT_INFO, PROTOCOL_VERSION, SUBSCRIPTION_ID
+from .revisions import MODERN_REVISION
 
 CANCELLED: Final = "notifications/cancelled"
 DISCOVER: Final = "server/discover"
 LISTEN: Final = "subscriptions/listen"
-SUBSCRIPTION_ID: Final = "io.modelcontextprotocol/subscriptionId"
-"""The `_meta` key that says to which `subscriptions/listen` a message belongs (2026-07-28, Subscriptions)."""
 _UNSUPPORTED_PROTOCOL_VERSION: Final = -32022
 _MODERN_ERRORS: Final = (-32020, -32021)
 _REQUEST_CANCELLED: Final = -32800
@@ -64,9 +63,9 @@ def listen_result(request_id: RequestId) -> bytes:
 def modern_request(method: str, params: Mapping[str, object], meta: Mapping[str, object]) -> bytes:
     """Ask a server of 2026-07-28 something of our own; what `meta` doesn't say of the client is said of us."""
     ours = {
-        MODERN_CLAIM: MODERN_REVISION,
-        "io.modelcontextprotocol/clientInfo": _SELF,
-        "io.modelcontextprotocol/clientCapabilities": {},
+        PROTOCOL_VERSION: MODERN_REVISION,
+        CLIENT_INFO: _SELF,
+        CLIENT_CAPABILITIES: {},
     }
     return _encode({"jsonrpc": "2.0", "id": method, "method": method, "params": {**params, "_meta": {**ours, **meta}}})
 
@@ -81,7 +80,8 @@ def is_modern_answer(answer: bytes) -> bool:
     if type(response) is not Response:
         return False
     if response.is_error:
-        code, data = parse_error(response)
+        error = parse_error(response)
+        code, data = error.get("code"), error.get("data")
         if code == _UNSUPPORTED_PROTOCOL_VERSION:
             supported = data.get("supported") if isinstance(data, dict) else None
             return isinstance(supported, list) and MODERN_REVISION in supported

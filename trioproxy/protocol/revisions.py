@@ -18,9 +18,6 @@ MODERN_REVISION: Final = "2026-07-28"
 LEGACY_REVISIONS: Final = (FIRST_REVISION, BATCH_REVISION, "2025-06-18", LATEST_LEGACY_REVISION)
 MODERN_REVISIONS: Final = (MODERN_REVISION,)
 
-MODERN_CLAIM: Final = "io.modelcontextprotocol/protocolVersion"
-"""The `_meta` key that makes a request a modern one (2026-07-28, Basic §General fields)."""
-
 
 def has_batches(revision: str) -> bool:
     """Whether a client of `revision` may send an array of messages."""

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from .errors import InvalidParams
 from .messages import Notification, Request, RequestId, Response
+from .meta_keys import SUBSCRIPTION_ID
 from .outbox import Outbox, encode
-from .own_messages import SUBSCRIPTION_ID
 from .splice import splice
 
 RESOURCE_UPDATED: Final = "notifications/resources/updated"
