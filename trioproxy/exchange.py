@@ -20,6 +20,10 @@ from .protocol.errors import BodyTooLarge, TrioproxyError, error_response, statu
 from .protocol.messages import RequestId
 from .protocol.sse import KEEP_ALIVE, encode_messages, encode_priming_event
 
+OPENING: Final = b": open\n\n"
+"""What a stream begins with where there is nothing to say yet: a comment, which no client minds.
+
+Without it the client would see no response at all, since the head goes out with the first piece of the body."""
 KEEP_ALIVE_TIME: Final = 15.0
 """Seconds of silence after which a stream gets a comment."""
 RETRY_MS: Final = 1000

@@ -34,6 +34,7 @@ from .translate import Translated
 
 _MAX_LANES: Final = 16
 """Children that one client may have leased at the same time."""
+_LOOK_SOON: Final = 0.05
 _LOOK_AGAIN: Final = 1.0
 """Seconds after which somebody who waits for a child looks again, since a parked call may expire without a sound."""
 _ASKABLE: Final = ("sampling", "elicitation", "roots")
@@ -132,6 +133,7 @@ class Leases:
     async def _pick(self, key: Key, *, is_call: bool, exclusive: bool) -> Lane:
         limit = self._config.times.connection_timeout
         deadline = trio.current_time() + (limit or 60.0)
+        has_made_room = False
         while True:
             self._lanes = [lane for lane in self._lanes if not lane.multiplex.has_ended]
             for lane in self._of(key):
@@ -142,10 +144,12 @@ class Leases:
             if number < _MAX_LANES and (exclusive or key not in self._starting):
                 if not self._directory.is_full:
                     return await self._start(key)
-                self._make_room()
+                has_made_room = has_made_room or self._make_room()
             if trio.current_time() >= deadline:
                 raise Unavailable(f"{number} calls of this client are running, and no further child could be had")
-            with trio.move_on_at(min(deadline, trio.current_time() + _LOOK_AGAIN)):
+            # Nobody tells us when the child is gone that makes room.
+            pause = _LOOK_SOON if has_made_room else _LOOK_AGAIN
+            with trio.move_on_at(min(deadline, trio.current_time() + pause)):
                 await self._changed.park()
 
     async def _start(self, key: Key) -> Lane:
@@ -170,12 +174,14 @@ class Leases:
                 multiplex.attach(call)
         return lane
 
-    def _make_room(self) -> None:
-        """End the child that has been idle for longest, so that another client can have one."""
+    def _make_room(self) -> bool:
+        """End the child that has been idle for longest, so that another client can have one; return whether there was one."""
         idle = [lane for lane in self._lanes if lane.is_idle and not lane.multiplex.is_used]
-        if idle:
-            longest = min(idle, key=lambda lane: lane.multiplex.idle_since)
-            longest.multiplex.close(ChildExited("another client needed the place"))
+        if not idle:
+            return False
+        longest = min(idle, key=lambda lane: lane.multiplex.idle_since)
+        longest.multiplex.close(ChildExited("another client needed the place"))
+        return True
 
 
 class MergedListen(Call):

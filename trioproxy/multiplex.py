@@ -45,6 +45,7 @@ from .protocol.messages import (
     Response,
     find_request_answered,
     number_request,
+    parse_error,
     parse_result,
     recognise,
     replace_response_id,
@@ -109,8 +110,7 @@ class Call:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for multiplex in list(self._legs):
-            multiplex.detach(self)
+        self._leave()
         self.is_let_go = True
         if self._room is not None:
             self._room.unpark_all()
@@ -152,10 +152,12 @@ class Call:
         """The client has taken part of what was read."""
         self._moved_at = trio.current_time()
 
-    def _time_out(self) -> None:
-        error = RequestTimedOut(f"the server did not answer within {self._time_limit:g} s")
+    def _leave(self) -> None:
         for multiplex in list(self._legs):
             multiplex.detach(self)
+
+    def _time_out(self) -> None:
+        error = RequestTimedOut(f"the server did not answer within {self._time_limit:g} s")
         self.finish(error_response(error, self.request.id))
 
     # For whom it goes through
@@ -174,6 +176,8 @@ class Call:
             self.is_answered = True
             self.is_error = is_error
             self.deliver(answer)
+            # It may go through several, of which one has answered.
+            self._leave()
 
     def extend(self) -> None:
         """Give the request its whole time again."""
@@ -379,17 +383,21 @@ class Multiplex:
         self._touched_at = trio.current_time()
         call.detach(self)
         request_id = call.request.id
+        is_error = response.is_error
         try:
             if b"input_required" in response.raw and (refused := _refuse_questions(response, call)) is not None:
-                answer = error_response(refused, request_id)
+                answer, is_error = error_response(refused, request_id), True
             else:
+                if is_error:
+                    # Whoever looks for its code must be able to read it.
+                    parse_error(response)
                 answer = replace_response_id(response, request_id)
-                if call.is_listen and not response.is_error:
+                if call.is_listen and not is_error:
                     answer = splice(answer, {("result", "_meta", SUBSCRIPTION_ID): _encode(request_id)})
         except ParseError as error:
             # A long response is recognised by its ends, and may turn out to be no JSON in between.
-            answer = error_response(ChildError(f"the server's response can't be read: {error}"), request_id)
-        call.finish(answer, is_error=response.is_error)
+            answer, is_error = error_response(ChildError(f"the server's response can't be read: {error}"), request_id), True
+        call.finish(answer, is_error=is_error)
         return call
 
     def _deliver_notification(self, notification: Notification) -> Call | None:

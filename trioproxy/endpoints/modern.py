@@ -15,12 +15,12 @@ from functools import partial
 from typing import Final
 
 from ..config import Config
-from ..exchange import Exchange
+from ..exchange import OPENING, Exchange
 from ..modern_children import ModernChildren
 from ..protocol.envelope import check_envelope, check_notification_header
 from ..protocol.errors import status_of_code
 from ..protocol.headers import EVENT_STREAM, JSON, check_accept
-from ..protocol.messages import Notification, Request, Response, parse_error, parse_line
+from ..protocol.messages import Notification, Request, Response, parse_error, recognise
 from ..protocol.own_messages import LISTEN
 
 AT_ONCE: Final = 0.05
@@ -42,7 +42,10 @@ class Modern:
         Raises:
           TrioproxyError: it is not served.
         """
-        check_accept(exchange.header(b"accept"), *((JSON,) if self._json_only else (JSON, EVENT_STREAM)), is_required=True)
+        # "The server MUST return either application/json … or text/event-stream": a subscription is always a stream.
+        is_listen = type(message) is Request and message.method == LISTEN
+        only_answer = self._json_only and not is_listen
+        check_accept(exchange.header(b"accept"), *((JSON,) if only_answer else (JSON, EVENT_STREAM)), is_required=True)
         if type(message) is Notification:
             # "This revision of the core protocol defines no client-to-server notifications over Streamable HTTP."
             check_notification_header(exchange.header_values)
@@ -50,21 +53,18 @@ class Modern:
             return
         assert type(message) is Request
         envelope = check_envelope(message, exchange.header_values)
-        # "The server MUST return either application/json … or text/event-stream": a subscription is always a stream.
-        is_listen = message.method == LISTEN
-        only_answer = self._json_only and not is_listen
         async with self._children.open_call(message, envelope, exchange.header_values, only_answer=only_answer) as call:
-            if not (is_listen or await call.wait(AT_ONCE)):
+            if not await call.wait(AT_ONCE):
                 await exchange.run_while_connected(partial(call.wait, math.inf if only_answer else STREAM_AFTER))
-            if call.answer is not None:
+            if call.answer is not None and (call.is_error or not is_listen):
                 await exchange.respond_json(_status(call.answer) if call.is_error else 200, call.answer)
             else:
-                await exchange.carry(call)
+                await exchange.carry(call, first=b"" if await call.wait(0) else OPENING)
 
 
 def _status(error: bytes) -> int:
     """Return the status of an error response that is the whole answer."""
-    response = parse_line(error)
+    response = recognise(error)
     assert type(response) is Response
     code = parse_error(response).get("code")
     return status_of_code(code) if type(code) is int else 200

@@ -22,7 +22,7 @@ from typing import Final, TypeAlias
 from ..config import Config
 from ..cursor import Cursor
 from ..directory import Directory
-from ..exchange import Exchange, priming
+from ..exchange import OPENING, Exchange, priming
 from ..protocol.envelope import is_modern
 from ..protocol.errors import (
     EventNotFound,
@@ -51,8 +51,6 @@ Measured: a call that does no work of its own takes a server on the Python SDK o
 a tenth of the latency and a third of the calls a second.  So nearly every such call falls on the cheap side, and nobody
 waits noticeably longer for the sign that a call is running."""
 _MAX_BATCH: Final = 1000
-_OPENING: Final = b": open\n\n"
-"""What a stream begins with where there is no priming event: a comment, which no client minds."""
 
 
 ServeModern: TypeAlias = Callable[[Exchange, Request | Notification], Awaitable[None]]
@@ -185,7 +183,7 @@ class StreamableHTTP:
         # Without sessions nothing can be resumed, and an id would promise that it can.
         keeps = session.log.keeps_sent and not self._config.stateless
         # Without an opening the client would see no response at all until the server says something.
-        first = b"" if cursor.has_something else _OPENING
+        first = b"" if cursor.has_something else OPENING
         if keeps and has_priming_events(session.revision):
             first = priming(cursor)
         await exchange.carry(cursor, id_prefix=cursor.stream.id_prefix if keeps else None, first=first, headers=headers)
@@ -217,7 +215,7 @@ class StreamableHTTP:
             if self._json_only and stream is not session.log.standalone:
                 raise EventNotFound("the answers to requests are no streams here, and can't be resumed")
         with session.attach(stream, position) as cursor:
-            first = priming(cursor) if keeps and has_priming_events(session.revision) else _OPENING
+            first = priming(cursor) if keeps and has_priming_events(session.revision) else OPENING
             await exchange.carry(cursor, id_prefix=stream.id_prefix if keeps else None, first=first)
 
     async def _delete(self, exchange: Exchange) -> None:

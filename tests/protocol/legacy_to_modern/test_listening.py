@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.legacy_pair import ENVELOPE, Pair, encode, values
+from tests.protocol.legacy_to_modern.pair import ENVELOPE, Pair, encode, values
 from trioproxy.protocol.translation import Step
 
 CHANGES = {"tools": {"listChanged": True}, "prompts": {"listChanged": False}, "resources": {"subscribe": True}}

@@ -17,14 +17,14 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from .errors import ChildError, InvalidRequest, ParseError, error_response
+from ..errors import ChildError, InvalidRequest, ParseError, error_response
+from ..messages import Notification, Request, RequestId, Response
+from ..own_messages import cancelled_notification
+from ..splice import cut_out, splice
+from ..translation import Related, Step
 from .introduction import Edits, Introduction
-from .legacy_results import ResultShaper, describe, encode_id, legacy_error
-from .messages import Notification, Request, RequestId, Response
-from .own_messages import cancelled_notification
 from .questions import Round, ask, find_hindrance
-from .splice import cut_out, splice
-from .translation import Related, Step
+from .results import ResultShaper, describe, encode_id, legacy_error
 
 OWN_PREFIX: Final = "trioproxy:"
 """What the ids of our own requests begin with."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .errors import InvalidParams
-from .messages import Notification, Request, RequestId, Response
-from .meta_keys import SUBSCRIPTION_ID
-from .outbox import Outbox, encode
-from .splice import splice
+from ..errors import InvalidParams
+from ..messages import Notification, Request, RequestId, Response
+from ..meta_keys import SUBSCRIPTION_ID
+from ..outbox import Outbox, encode
+from ..splice import splice
 
 RESOURCE_UPDATED: Final = "notifications/resources/updated"
 

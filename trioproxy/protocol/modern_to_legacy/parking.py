@@ -21,11 +21,11 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from .errors import InvalidParams, ParseError
-from .messages import Request, RequestId, Response
-from .modern_results import own_meta
-from .outbox import encode
-from .splice import REMOVE, Path, Remove, cut_out, splice
+from ..errors import InvalidParams, ParseError
+from ..messages import Request, RequestId, Response
+from ..outbox import encode
+from ..splice import REMOVE, Path, Remove, cut_out, splice
+from .results import own_meta
 
 QUESTIONS: Final = frozenset({"elicitation/create", "roots/list", "sampling/createMessage"})
 """What a server may ask."""

@@ -14,13 +14,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .envelope import missing_capabilities
+from ..envelope import missing_capabilities
+from ..messages import RequestId
+from ..splice import REMOVE, cut_out, splice
+from ..translation import Related
 from .introduction import MODES_REVISION, Edits, Introduction
-from .legacy_results import name_capabilities
-from .legacy_tools import sampling_edits
-from .messages import RequestId
-from .splice import REMOVE, cut_out, splice
-from .translation import Related
+from .results import name_capabilities
+from .tools import sampling_edits
 
 _ELICITATION: Final = "elicitation/create"
 _SAMPLING: Final = "sampling/createMessage"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.legacy_desk import (
+from tests.protocol.modern_to_legacy.desk import (
     FORM,
     NOTHING,
     OWN_META,
@@ -22,7 +22,7 @@ from tests.protocol.legacy_desk import (
     to_server,
 )
 from trioproxy.protocol.messages import Request, parse_line
-from trioproxy.protocol.parking import fingerprint, question_of
+from trioproxy.protocol.modern_to_legacy.parking import fingerprint, question_of
 
 EVERYTHING: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}, "context": {}}, "roots": {}}
 ACCEPT = {"action": "accept", "content": {"name": "octocat"}}

@@ -13,11 +13,11 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from .errors import INTERNAL_ERROR, INVALID_PARAMS
-from .messages import Request, Response, add_to_result, parse_error, parse_result, replace_response_id
-from .meta_keys import SERVER_INFO
-from .outbox import encode
-from .splice import REMOVE, Path, Remove, cut_out, splice
+from ..errors import INTERNAL_ERROR, INVALID_PARAMS
+from ..messages import Request, Response, add_to_result, parse_error, parse_result, replace_response_id
+from ..meta_keys import SERVER_INFO
+from ..outbox import encode
+from ..splice import REMOVE, Path, Remove, cut_out, splice
 
 _CACHEABLE: Final = frozenset({"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"})
 _RESOURCE_NOT_FOUND: Final = -32002

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.legacy_desk import (
+from tests.protocol.modern_to_legacy.desk import (
     NOTHING,
     OWN_META,
     SERVER_INFO,

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocol.legacy_desk import FORM, Desk, Said, error_codes
+from tests.protocol.modern_to_legacy.desk import FORM, Desk, Said, error_codes
 
 FORMS: dict[str, Any] = {"elicitation": {}}
 STEPS = st.lists(

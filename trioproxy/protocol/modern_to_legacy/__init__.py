@@ -1,19 +1,19 @@
 """A legacy server, made to look like a modern one: the era of the handshake behind 2026-07-28.
 
     what a modern client does               what the legacy server sees
-    its first request                       the handshake, once (`legacy_handshake`); all requests wait for its end
-    a request                               the same without the envelope in its `_meta` (`legacy_calls`)
+    its first request                       the handshake, once (`handshake`); all requests wait for its end
+    a request                               the same without the envelope in its `_meta` (`calls`)
     a retry with answers                    responses to the questions that it has asked (`parking`)
-    a log level in a request                logging/setLevel before it, where that changes anything (`legacy_logs`)
+    a log level in a request                logging/setLevel before it, where that changes anything (`logs`)
     subscriptions/listen                    resources/subscribe, and its opposite at the end (`subscriptions`)
     a cancellation                          the same, with the id that it knows
     server/discover; a removed method       nothing
 
     what a legacy server does               what the modern client sees
-    a response                              the same with what its era requires (`modern_results`)
+    a response                              the same with what its era requires (`results`)
     a question in the course of a call      "input required", the answer to the call (`parking`)
     progress                                the same, with the token of the attempt that waits
-    a log message                           the same, where it can only belong to one request (`legacy_logs`)
+    a log message                           the same, where it can only belong to one request (`logs`)
     a change                                the same, in each subscription that wants it (`subscriptions`)
     a ping; any other notification          nothing
 
@@ -26,18 +26,18 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from .envelope import REMOVED_METHODS
-from .errors import ChildError, InvalidRequest, MethodNotFound, ProtocolError, TrioproxyError, error_response
-from .legacy_calls import LegacyCalls
-from .legacy_handshake import ServerIntroduction, discover_response, initialize_params, read_introduction
-from .legacy_logs import LOG_MESSAGE, wanted_level
-from .messages import Message, Notification, Request, RequestId, Response
-from .outbox import Outbox
-from .own_messages import CANCELLED, DISCOVER, LISTEN, initialized_notification, refusal
-from .revisions import MODERN_REVISION
-from .routing import PROGRESS
+from ..envelope import REMOVED_METHODS
+from ..errors import ChildError, InvalidRequest, MethodNotFound, ProtocolError, TrioproxyError, error_response
+from ..messages import Message, Notification, Request, RequestId, Response
+from ..outbox import Outbox
+from ..own_messages import CANCELLED, DISCOVER, LISTEN, initialized_notification, refusal
+from ..revisions import MODERN_REVISION
+from ..routing import PROGRESS
+from ..translation import Step
+from .calls import LegacyCalls
+from .handshake import ServerIntroduction, discover_response, initialize_params, read_introduction
+from .logs import LOG_MESSAGE, wanted_level
 from .subscriptions import CHANGES, Subscriptions
-from .translation import Step
 
 _REMOVED_PREFIX: Final = "tasks/"
 """What the modern era calls tasks is an extension, with messages of its own; a legacy server can't have it."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.legacy_desk import SERVER_INFO, line, modern_request
+from tests.protocol.modern_to_legacy.desk import SERVER_INFO, line, modern_request
 from trioproxy.protocol.errors import ParseError
 from trioproxy.protocol.messages import Response, recognise
-from trioproxy.protocol.modern_results import modern_response, url_elicitations
+from trioproxy.protocol.modern_to_legacy.results import modern_response, url_elicitations
 
 INFO = json.dumps(SERVER_INFO).encode()
 META = {"io.modelcontextprotocol/serverInfo": SERVER_INFO}

@@ -14,11 +14,11 @@ from __future__ import annotations
 import json
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from .json_text import decode, scan
-from .messages import Request
-from .meta_keys import CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROTOCOL_VERSION
-from .revisions import LATEST_LEGACY_REVISION, LEGACY_REVISIONS, MODERN_REVISION
-from .splice import REMOVE, Path, Remove, cut_out, splice
+from ..json_text import decode, scan
+from ..messages import Request
+from ..meta_keys import CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROTOCOL_VERSION
+from ..revisions import LATEST_LEGACY_REVISION, LEGACY_REVISIONS, MODERN_REVISION
+from ..splice import REMOVE, Path, Remove, cut_out, splice
 
 FORMS_REVISION: Final = "2025-06-18"
 """The first with `elicitation/create`, and with forms only."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.legacy_pair import ALL_CAPABILITIES, ENVELOPE, SERVER, Pair, discover_result, encode, values
+from tests.protocol.legacy_to_modern.pair import ALL_CAPABILITIES, ENVELOPE, SERVER, Pair, discover_result, encode, values
 from trioproxy.protocol.messages import Response
 from trioproxy.protocol.translation import Step
 

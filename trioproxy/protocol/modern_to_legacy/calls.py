@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .envelope import missing_capabilities
-from .errors import (
+from ..envelope import missing_capabilities
+from ..errors import (
     ChildError,
     InvalidParams,
     MethodNotFound,
@@ -20,12 +20,13 @@ from .errors import (
     TrioproxyError,
     error_response,
 )
-from .legacy_logs import LegacyLogs
-from .messages import Notification, ProgressToken, Request, RequestId, Response, parse_error
-from .meta_keys import CLIENT_CAPABILITIES, RESERVED
-from .modern_results import modern_response, url_elicitations
-from .outbox import Outbox, encode
-from .own_messages import cancelled_notification
+from ..messages import Notification, ProgressToken, Request, RequestId, Response, parse_error
+from ..meta_keys import CLIENT_CAPABILITIES, RESERVED
+from ..outbox import Outbox, encode
+from ..own_messages import cancelled_notification
+from ..revisions import MODERN_REVISION
+from ..splice import REMOVE, Path, Remove, splice
+from .logs import LegacyLogs
 from .parking import (
     QUESTIONS,
     ROUND_MEMBERS,
@@ -37,8 +38,7 @@ from .parking import (
     question_of,
     url_question,
 )
-from .revisions import MODERN_REVISION
-from .splice import REMOVE, Path, Remove, splice
+from .results import modern_response, url_elicitations
 
 
 class LegacyCalls:

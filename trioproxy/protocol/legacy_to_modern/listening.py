@@ -16,14 +16,14 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from .errors import ChildError, InvalidParams, MethodNotFound, error_response
+from ..errors import ChildError, InvalidParams, MethodNotFound, error_response
+from ..messages import Notification, Request, RequestId
+from ..meta_keys import SUBSCRIPTION_ID
+from ..own_messages import LISTEN, cancelled_notification
+from ..splice import REMOVE, splice
+from ..translation import Step
 from .introduction import Introduction
-from .legacy_results import empty_response
-from .messages import Notification, Request, RequestId
-from .meta_keys import SUBSCRIPTION_ID
-from .own_messages import LISTEN, cancelled_notification
-from .splice import REMOVE, splice
-from .translation import Step
+from .results import empty_response
 
 ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 SUBSCRIBE: Final = "resources/subscribe"

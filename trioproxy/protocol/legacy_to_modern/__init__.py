@@ -15,7 +15,7 @@ The server speaks 2026-07-28 and nothing else; the client speaks a revision with
 
     what the server sends               what the client gets
     ────────────────────────────────    ──────────────────────────────────────────────────────────────────────
-    a result, an error                  the same in the old shape (`legacy_results`, `legacy_tools`)
+    a result, an error                  the same in the old shape (`results`, `tools`)
     input_required                      requests of the server's own; their answers go with the next attempt (`attempts`)
     a notification of a listen          the same without its subscription id
     any other notification              the same bytes: progress, logs
@@ -34,9 +34,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .attempts import OWN_PREFIX, Calls
-from .envelope import LOG_LEVELS
-from .errors import (
+from ..envelope import LOG_LEVELS
+from ..errors import (
     UNSUPPORTED_PROTOCOL_VERSION,
     ChildError,
     InvalidParams,
@@ -45,8 +44,15 @@ from .errors import (
     ParseError,
     error_response,
 )
+from ..messages import Message, Request, RequestId, Response, parse_result
+from ..own_messages import CANCELLED
+from ..revisions import MODERN_REVISION
+from ..splice import splice
+from ..translation import Step
+from .attempts import OWN_PREFIX, Calls
 from .introduction import Introduction, read_introduction
-from .legacy_results import (
+from .listening import SUBSCRIBE, Listening, subscription_id
+from .results import (
     describe,
     empty_response,
     encode_id,
@@ -54,12 +60,6 @@ from .legacy_results import (
     legacy_error,
     read_error,
 )
-from .listening import SUBSCRIBE, Listening, subscription_id
-from .messages import Message, Request, RequestId, Response, parse_result
-from .own_messages import CANCELLED
-from .revisions import MODERN_REVISION
-from .splice import splice
-from .translation import Step
 
 
 class LegacyToModern:

@@ -20,8 +20,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from ..splice import REMOVE, Path, cut_out, splice
 from .introduction import Edits
-from .splice import REMOVE, Path, cut_out, splice
 
 _WRAPPED_AT: Final = "#/properties/result"
 _DATA: Final = frozenset({"const", "default", "enum", "examples"})

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.legacy_desk import FORM, NOTHING, Desk, Said, error_codes, to_server
+from tests.protocol.modern_to_legacy.desk import FORM, NOTHING, Desk, Said, error_codes, to_server
 
 
 def set_level(number: int, level: str) -> dict[str, Any]:

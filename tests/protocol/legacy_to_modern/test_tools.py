@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trioproxy.protocol.legacy_tools import sampling_edits, tool_edits
+from trioproxy.protocol.legacy_to_modern.tools import sampling_edits, tool_edits
 from trioproxy.protocol.splice import splice
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.legacy_desk import SERVER_INFO, envelope, line, modern_request
+from tests.protocol.modern_to_legacy.desk import SERVER_INFO, envelope, line, modern_request
 from trioproxy.protocol.errors import ChildError, ParseError
-from trioproxy.protocol.legacy_handshake import discover_response, initialize_params, read_introduction
 from trioproxy.protocol.messages import Request, Response, parse_line, recognise
+from trioproxy.protocol.modern_to_legacy.handshake import discover_response, initialize_params, read_introduction
 
 
 def response(**members: Any) -> Response:

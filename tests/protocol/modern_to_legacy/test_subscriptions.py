@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.legacy_desk import NOTHING, Desk, Said, error_codes, to_client, to_server
+from tests.protocol.modern_to_legacy.desk import NOTHING, Desk, Said, error_codes, to_client, to_server
 
 TOOLS_CHANGED = {"method": "notifications/tools/list_changed"}
 CONFIG = "file:///project/config.json"

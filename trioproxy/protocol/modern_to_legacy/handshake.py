@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 from typing import Any, Final, NamedTuple
 
-from .errors import ChildError
-from .messages import Request, RequestId, Response, parse_error, parse_result
-from .meta_keys import CLIENT_CAPABILITIES, CLIENT_INFO
-from .modern_results import own_meta
-from .outbox import encode
-from .revisions import LATEST_LEGACY_REVISION, LEGACY_REVISIONS, MODERN_REVISIONS
-from .splice import REMOVE, Path, Remove, cut_out, splice
+from ..errors import ChildError
+from ..messages import Request, RequestId, Response, parse_error, parse_result
+from ..meta_keys import CLIENT_CAPABILITIES, CLIENT_INFO
+from ..outbox import encode
+from ..revisions import LATEST_LEGACY_REVISION, LEGACY_REVISIONS, MODERN_REVISIONS
+from ..splice import REMOVE, Path, Remove, cut_out, splice
+from .results import own_meta
 
 _UNKNOWN_CLIENT: Final = b'{"name":"unknown","version":"0"}'
 _COMMON_CAPABILITIES: Final = frozenset({"elicitation", "experimental", "roots", "sampling"})

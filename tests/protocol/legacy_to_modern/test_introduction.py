@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trioproxy.protocol.introduction import Introduction, read_introduction
+from trioproxy.protocol.legacy_to_modern.introduction import Introduction, read_introduction
 from trioproxy.protocol.messages import Request, parse_line
 
 

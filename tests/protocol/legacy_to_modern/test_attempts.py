@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.legacy_pair import ALL_CAPABILITIES, ENVELOPE, Pair, encode, values
+from tests.protocol.legacy_to_modern.pair import ALL_CAPABILITIES, ENVELOPE, Pair, encode, values
 from trioproxy.protocol.translation import Related, Step
 
 LOGIN = {

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from .envelope import LOG_LEVELS
-from .errors import InvalidParams
-from .messages import Notification, Request
-from .meta_keys import LOG_LEVEL
-from .outbox import Outbox, encode
+from ..envelope import LOG_LEVELS
+from ..errors import InvalidParams
+from ..messages import Notification, Request
+from ..meta_keys import LOG_LEVEL
+from ..outbox import Outbox, encode
+from ..translation import Related
 from .parking import Call
-from .translation import Related
 
 LOG_MESSAGE: Final = "notifications/message"
 

@@ -6,7 +6,7 @@
     error           -32020 to -32022, which a legacy client would take for a server's own, become -32603 and say what they
                     said (2026-07-28, Basic §Error Codes); all others pass
 
-Of tools see `legacy_tools`.  All else in a result passes: members that a legacy client has never heard of do it no harm.
+Of tools see `tools`.  All else in a result passes: members that a legacy client has never heard of do it no harm.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from .errors import (
+from ..errors import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
     MISSING_CLIENT_CAPABILITY,
@@ -24,12 +24,12 @@ from .errors import (
     ParseError,
     error_response,
 )
+from ..messages import Request, RequestId, Response, parse_error
+from ..meta_keys import SERVER_INFO
+from ..revisions import MODERN_REVISION
+from ..splice import REMOVE, cut_out, splice
 from .introduction import Edits
-from .legacy_tools import needs_wrap, tool_edits, wrap
-from .messages import Request, RequestId, Response, parse_error
-from .meta_keys import SERVER_INFO
-from .revisions import MODERN_REVISION
-from .splice import REMOVE, cut_out, splice
+from .tools import needs_wrap, tool_edits, wrap
 
 _CACHEABLE: Final = frozenset({"tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"})
 _MODERN_CODES: Final = frozenset({HEADER_MISMATCH, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_PROTOCOL_VERSION})
