@@ -10,7 +10,7 @@ Behind each is the same obedient server.  It answers every message with itself, 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -20,8 +20,7 @@ import trio
 from trioproxy.child import open_child
 from trioproxy.config import ChildConfig
 from trioproxy.protocol.errors import ChildError, ChildExited
-from trioproxy.protocol.lines import OversizedLine
-from trioproxy.transport import Transport
+from trioproxy.transport import Received, Transport
 
 from .memory_transport import MemoryTransport
 from .proxies import python
@@ -83,8 +82,8 @@ def order(**what: Any) -> bytes:
     return json.dumps(what).encode()
 
 
-async def receive(transport: Transport, count: int) -> list[bytes | OversizedLine]:
-    lines: list[bytes | OversizedLine] = []
+async def receive(transport: Transport, count: int) -> list[Received]:
+    lines: list[Received] = []
     while len(lines) < count:
         came = await transport.receive()
         assert came, "at least one line"
@@ -107,7 +106,7 @@ async def test_a_receive_that_is_cancelled_loses_nothing(opened: Opened) -> None
     async with opened() as transport:
         for n in range(30):
             transport.send_nowait(order(number=n))
-            lines: list[bytes | OversizedLine] = []
+            lines: Sequence[Received] = []
             while not lines:
                 with trio.move_on_after(0.0005):
                     lines = await transport.receive()

@@ -15,6 +15,7 @@ exchange that opened it.
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -45,6 +46,10 @@ PROVE_TIME: Final = 0.5
 """Seconds that a first child has to stay alive to be taken for a working server."""
 _PROBATION: Final = 60.0
 """Seconds in which a child that ends by itself shows that the command doesn't work, unless one has answered before."""
+_LIVELY: Final = 30.0
+"""Seconds after which a child that dies has lived: the next one is not held to be the same failure again."""
+_MAX_DEATHS: Final = 5
+"""Deaths in a row after which a session is given up, and the server held to be broken for a while."""
 _RESPAWN_FIRST: Final = 0.5
 _RESPAWN_LONGEST: Final = 30.0
 """Seconds before a dead spare is replaced: from the first, doubled with each death in a row, to the longest."""
@@ -118,6 +123,7 @@ class Directory:
         self._all: set[Berth] = set()
         self._deaths_in_a_row = 0
         self._has_answered = False
+        self._broken_until = -math.inf
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -145,6 +151,8 @@ class Directory:
             return "starting"
         if self.is_full:
             return "full"
+        if trio.current_time() < self._broken_until:
+            return "failing"
         if self._config.child.spares == 0:
             # The first child proves the command, and may leave when nobody comes; none is to take its place.
             return "ready"
@@ -281,6 +289,8 @@ class Directory:
                     await self._run_tenant(berth, child)
                 else:
                     failure = self._judge_end(berth, child)
+            if isinstance(berth.tenant, Session):
+                await self._restore(berth, berth.tenant)
         except* CommandFailed as group:
             # Only `open_child` raises it, and nothing else with it.
             (error,) = group.exceptions
@@ -323,11 +333,37 @@ class Directory:
             # One may fail without the others; its client has been told by now.
             logger.exception("failed", extra=about)
         finally:
-            self._forget(tenant)
+            if not (isinstance(tenant, Session) and tenant.is_orphaned):
+                self._forget(tenant)
             self._has_answered = self._has_answered or child.has_spoken
             if child.failure is not None:
                 self.last_exit = str(child.failure)
+                self.restarts += 1
         logger.info("ended%s", f", {child.failure}" if child.failure else "", extra=about)
+
+    async def _restore(self, berth: Berth, session: Session) -> None:
+        """Give a session whose child has died another, and so on; a command that keeps dying is given up."""
+        deaths = 0  # in a row, each soon after the start
+        while session.is_orphaned and not session.has_ended and not self.is_draining:
+            deaths = deaths + 1 if berth.age < _LIVELY else 1
+            if deaths > _MAX_DEATHS:
+                self._broken_until = trio.current_time() + _RESPAWN_LONGEST
+                session.close(ChildExited(f"the server has died {deaths} times in a row; the last time: {self.last_exit}"))
+                break
+            if deaths > 1:
+                with trio.move_on_after(min(_RESPAWN_LONGEST, _RESPAWN_FIRST * 2.0 ** (deaths - 2))):
+                    await session.wait_ended()
+                    break
+            berth.opened_at = trio.current_time()
+            try:
+                async with open_child(self._config.child, on_stderr=berth.hear) as child:
+                    berth.child = child
+                    session.adopt(self._speaking_legacy(child))
+                    await self._run_tenant(berth, child)
+            except CommandFailed as error:
+                self.last_exit = str(error)
+        session.close(ShuttingDown("the proxy is shutting down"))
+        self._forget(session)
 
     async def _wait_claimed(self, berth: Berth, child: Child) -> bool:
         """Wait until a session wants the child; False if it has died before."""

@@ -67,7 +67,12 @@ class ClientLeft(Exception):
 
 
 class Exchange:
-    """One request and its response."""
+    """One request and its response.
+
+    Attributes:
+      common_headers: what any response to this request has, whatever else it has.
+      refusal: the error that it was answered with, if it was refused.
+    """
 
     def __init__(
         self,
@@ -78,10 +83,13 @@ class Exchange:
         self.method: Final[str] = scope["method"]
         self.path: Final[str] = scope["path"]
         self.scope: Final = scope
+        self.common_headers: Headers = ()
+        self.refusal: TrioproxyError | None = None
         self._receive = receive
         self._send = send
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        self._headers: Final = headers if len(headers) == len(scope["headers"]) else _combined(scope["headers"])
+        self._are_single: Final = len(headers) == len(scope["headers"])  # no name comes twice
+        self._headers: Final = headers if self._are_single else _combined(scope["headers"])
 
     def header(self, name: bytes) -> bytes | None:
         """Return a request header by its name in lower case."""
@@ -89,6 +97,8 @@ class Exchange:
 
     def header_values(self, name: bytes) -> list[bytes]:
         """Return every value of a request header by its name in lower case."""
+        if self._are_single:
+            return [self._headers[name]] if name in self._headers else []
         return [value for key, value in self.scope["headers"] if key == name]
 
     @cached_property
@@ -157,7 +167,8 @@ class Exchange:
     async def respond(self, status: int, body: bytes = b"", headers: Headers = ()) -> None:
         """Send a whole response."""
         # "A server MUST NOT send a Content-Length header field in any response with a status code of … 204" (RFC 9110 §8.6).
-        all_headers = list(headers) if status == 204 else [*headers, (b"content-length", b"%d" % len(body))]
+        length = () if status == 204 else ((b"content-length", b"%d" % len(body)),)
+        all_headers = [*headers, *self.common_headers, *length]
         await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -176,6 +187,7 @@ class Exchange:
         """
         status, _ = status_and_code(error)
         status = status if status >= 400 else 502
+        self.refusal = error
         await self.respond_json(status, error_response(error, request_id), error.headers)
 
     async def carry(
@@ -187,7 +199,8 @@ class Exchange:
           id_prefix: what the events' ids begin with; None for events without.
           first: what to send before any event, such as the priming event.
         """
-        await self._send({"type": "http.response.start", "status": 200, "headers": [*_EVENT_STREAM, *headers]})
+        all_headers = [*_EVENT_STREAM, *headers, *self.common_headers]
+        await self._send({"type": "http.response.start", "status": 200, "headers": all_headers})
         try:
             async with trio.open_nursery() as nursery:
 

@@ -121,6 +121,10 @@ class Leases:
         finally:
             del self._listens[call]
 
+    def refused(self) -> list[Lane]:
+        """The children that have not taken part in the handshake."""
+        return [lane for lane in self._lanes if lane.translator.is_refused and not lane.multiplex.has_ended]
+
     def _find_parked(self, state: object) -> Lane:
         for lane in self._lanes:
             if isinstance(state, str) and lane.translator.holds(state) and not lane.multiplex.has_ended:
@@ -175,7 +179,7 @@ class Leases:
         return lane
 
     def _make_room(self) -> bool:
-        """End the child that has been idle for longest, so that another client can have one; return whether there was one."""
+        """End the child that has been idle for longest, so that another client can have one; False if none is idle."""
         idle = [lane for lane in self._lanes if lane.is_idle and not lane.multiplex.is_used]
         if not idle:
             return False

@@ -76,6 +76,8 @@ class ModernChildren:
             with MergedListen(request, envelope, self._config) as call:
                 async with self._leases.listen(call):
                     yield call
+                for lane in self._leases.refused():
+                    self._reconsider(lane)
         else:
             async with self._leases.lease(request, envelope) as lane:
                 with Call(request, envelope, self._config, only_answer=only_answer) as call:

@@ -1,6 +1,7 @@
 """Many modern requests over one transport (2026-07-28, Transports §stdio).
 
-    multiplex ─── relay     reads what the server says, and hands each message to the call that it belongs to
+    multiplex ─┬─ relay     reads what the server says, and hands each message to the call that it belongs to
+               └─ time      wakes who does not want to wait any longer, and ends a server that is idle for too long
 
 The modern era has no sessions: each request stands for itself, and one server answers the requests of many clients.  Over
 HTTP each has a response of its own; to the server they go through one channel, and so ids, progress tokens and subscription
@@ -18,7 +19,7 @@ import json
 import logging
 import math
 import secrets
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
@@ -60,6 +61,8 @@ from .transport import Transport
 logger = logging.getLogger("trioproxy.multiplex")
 
 _LOG_MESSAGE: Final = "notifications/message"
+AT_ONCE: Final = 0.05
+"""Seconds in which nobody looks whether the client is still there; most answers come sooner, and the looking costs more."""
 _STALL_TIME: Final = 1.0
 """Seconds without progress after which a reader whose buffer is full is let go; until then everybody waits for it."""
 _STDIN_TIME: Final = 10.0
@@ -99,6 +102,7 @@ class Call:
         self._only_answer = only_answer
         self._buffer_size = config.limits.event_store_max_bytes or math.inf
         self._messages: list[bytes] = []
+        self._is_out_of_patience = False
         self._queued = 0
         self._moved_at = trio.current_time()  # when the client last took something
         self._arrived = trio.lowlevel.ParkingLot()
@@ -120,7 +124,7 @@ class Call:
     async def wait(self, seconds: float) -> bool:
         """Return whether anything comes within so many seconds."""
         until = trio.current_time() + seconds
-        while not (self._messages or self.is_at_end) and trio.current_time() < until:
+        while not self.has_something and trio.current_time() < until:
             # Progress that is not delivered wakes nobody, and yet it moves the end of the request's time.
             with trio.move_on_at(min(until, self._expires_at)):
                 await self._arrived.park()
@@ -128,10 +132,32 @@ class Call:
                 self._time_out()
         return bool(self._messages)
 
+    async def wait_briefly(self) -> bool:
+        """Return whether anything comes within AT_ONCE.
+
+        Nearly every call waits here, and most have their answer then; a timer of its own would cost more than they do.
+        """
+        if not self.has_something:
+            for multiplex in self._legs:
+                multiplex.limit_patience(self)
+            while not (self.has_something or self._is_out_of_patience):
+                await self._arrived.park()
+        return bool(self._messages)
+
+    def run_out_of_patience(self) -> None:
+        """End `wait_briefly`."""
+        self._is_out_of_patience = True
+        self._arrived.unpark_all()
+
     @property
     def answer(self) -> bytes | None:
         """The answer, if it has come and nothing else has."""
         return self._messages[0] if self.is_answered and len(self._messages) == 1 else None
+
+    @property
+    def has_something(self) -> bool:
+        """Whether something has come, or nothing will."""
+        return bool(self._messages) or self.is_at_end
 
     @property
     def is_at_end(self) -> bool:
@@ -235,7 +261,9 @@ class Multiplex:
         self._last_number = 0
         self._scope = trio.CancelScope()
         self._touched_at = trio.current_time()
-        self._idle_limit = idle_limit
+        self._idle_limit = math.inf if idle_limit is None else idle_limit
+        self._patience: deque[tuple[float, Call]] = deque()
+        self._alarm = trio.CancelScope(deadline=self._touched_at + self._idle_limit)
 
     @property
     def short_id(self) -> str:
@@ -302,8 +330,7 @@ class Multiplex:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    if self._idle_limit is not None:
-                        nursery.start_soon(self._watch_idle, self._idle_limit)
+                    nursery.start_soon(self._keep_time)
                     await self._relay()
                     nursery.cancel_scope.cancel()
         finally:
@@ -326,11 +353,27 @@ class Multiplex:
             else:
                 call.finish(error_response(reason, request_id))
 
-    async def _watch_idle(self, limit: float) -> None:
-        while trio.current_time() < self.idle_since + limit:  # noqa: ASYNC110  a timer that moves
-            await trio.sleep_until(self.idle_since + limit)
-        self._logger.info("idle, ended")
-        self.close(ChildExited("the server was idle for too long"))
+    def limit_patience(self, call: Call) -> None:
+        """Wake `call` after AT_ONCE; most will have what they wait for by then."""
+        until = trio.current_time() + AT_ONCE
+        self._patience.append((until, call))
+        if until < self._alarm.deadline:
+            self._alarm.deadline = until
+
+    async def _keep_time(self) -> None:
+        """Sleep until the next deadline, see what is overdue, and so on; as with a session, one task does it for all."""
+        while True:
+            with self._alarm:
+                await trio.sleep_forever()
+            now = trio.current_time()
+            while self._patience and (self._patience[0][0] <= now or self._patience[0][1].has_something):
+                self._patience.popleft()[1].run_out_of_patience()
+            ends_at = self.idle_since + self._idle_limit
+            if ends_at <= now:
+                self._logger.info("idle, ended")
+                self.close(ChildExited("the server was idle for too long"))
+                return
+            self._alarm = trio.CancelScope(deadline=min(ends_at, self._patience[0][0]) if self._patience else ends_at)
 
     async def _relay(self) -> None:
         while True:

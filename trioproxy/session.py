@@ -8,6 +8,9 @@ listening, and may resume.  "Disconnection MAY occur at any time … SHOULD NOT 
 request" (Transports §Sending Messages).  So the session waits for nobody: it appends to streams, and whoever serves a
 connection reads them through a `Cursor`.
 
+A server that dies takes what it was doing along, and not the session: requests in flight are answered with how it ended,
+and with the next server, to which the client's handshake is repeated, the session goes on under its id and on its streams.
+
 Knows neither HTTP nor SSE nor processes.
 """
 
@@ -59,7 +62,9 @@ from .protocol.own_messages import (
     refusal,
 )
 from .protocol.revisions import BATCH_REVISION
+from .protocol.revival import Memory
 from .protocol.routing import Flight, Router
+from .revival import introduce
 from .transport import Transport
 
 logger = logging.getLogger("trioproxy.session")
@@ -70,6 +75,8 @@ _STALL_TIME: Final = 30.0
 """Seconds without progress after which a reader that holds up its session's server is let go."""
 _STDIN_TIME: Final = 10.0
 """Seconds for a server to make room in its stdin, before its client is told to come back later."""
+_RESTORE_TIME: Final = 10.0
+"""Seconds for a new server to be ready, before a client is told to come back later."""
 _MAX_CALLS: Final = 10_000
 """Requests in flight in one session: each costs a kilobyte, and a client pays forty bytes for it."""
 _GARBAGE_SHOWN: Final = 200
@@ -88,6 +95,8 @@ class Session:
 
     Attributes:
       id: "globally unique and cryptographically secure … visible ASCII"; 192 random bits.
+      is_orphaned: its server has died, and it waits for another (`adopt`).
+      restarts: how many servers it has had, beyond the first.
       revision: the one agreed on in the handshake; until then, the one that the client asked for.
       is_refused: the server has answered `initialize` with an error.
       skipped: lines of the server that were passed on to nobody, by kind.
@@ -107,6 +116,8 @@ class Session:
         self._logger = logging.LoggerAdapter(logger, {"session": self.short_id})
         self.revision = BATCH_REVISION
         self.is_refused = False
+        self.is_orphaned = False
+        self.restarts = 0
         self.skipped: Counter[str] = Counter()
         self.log: Final = EventLog(
             secrets.token_hex(4).encode(),
@@ -122,6 +133,9 @@ class Session:
         self._mixes = mixes
         self._router = Router(self.log.standalone, mixes=mixes)
         self._readers = Readers(self.log, on_change=self._touch, expect_by=self._expect_by)
+        self._memory = Memory()
+        self._restored = trio.Event()
+        self._restored.set()
         self._initialize_id: RequestId | None = None
         # Requests that we have answered ourselves, whose late answers must not surprise the client.
         self._given_up: dict[RequestId, None] = {}
@@ -160,8 +174,11 @@ class Session:
         Raises:
           InvalidRequest: a request id is in use; nothing was passed on.
           SessionNotFound: the session has ended, or is about to since its server has.
-          Unavailable: the server has not read for a while what it was sent, or has too much to answer as it is.
+          Unavailable: the server has not read for a while what it was sent, or has too much to answer as it is; or it has
+            died, and no other has been ready for a while.
         """
+        if not self._restored.is_set():
+            await self._wait_restored()
         if self._transport.is_congested:
             await self._wait_for_room()
         if self._end is not None:
@@ -179,6 +196,7 @@ class Session:
         for message in messages:
             if type(message) is Notification and message.method == CANCELLED:
                 self._expect_no_answer(message.cancelled_id, now)
+            self._memory.note(message)
             if self._shows_messages:
                 self._logger.debug("client: %s", message.raw.decode(errors="replace"))
             self._transport.send_nowait(message.raw)
@@ -192,6 +210,12 @@ class Session:
                 raise SessionNotFound(f"the session has ended: {error}") from error
             return
         raise Unavailable(f"the server has read nothing of its stdin for {_STDIN_TIME:g} s")
+
+    async def _wait_restored(self) -> None:
+        with trio.move_on_after(_RESTORE_TIME):
+            await self._restored.wait()
+            return
+        raise Unavailable(f"the server has died, and no other has been ready for {_RESTORE_TIME:g} s")
 
     def _check_unused(self, requests: Sequence[Request]) -> None:
         ids: set[RequestId] = set()
@@ -252,16 +276,57 @@ class Session:
     async def run(self) -> None:
         """Relay what the server says, until it ends, is too long idle, or `close` is called.
 
-        Whatever was in flight is answered with an error then, and every stream is finished.
+        Whatever was in flight is answered with an error then.  Every stream is finished, unless the session `is_orphaned`.
         """
+        if self._end is not None:
+            return
+        self._scope = trio.CancelScope()
+        self._alarm = trio.CancelScope(deadline=self._alarm.deadline)
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._keep_time)
-                    await self._relay()
+                    if not self.is_orphaned or await self._repeat_handshake():
+                        await self._relay()
                     nursery.cancel_scope.cancel()
         finally:
-            self._finish(self._end or ChildExited("the session was closed while the request was in flight"))
+            if self._scope.cancel_called or not self.is_orphaned:
+                self._finish(self._end or ChildExited("the session was closed while the request was in flight"))
+
+    def adopt(self, transport: Transport) -> None:
+        """Let the session go on with another server, once it is run again."""
+        self._transport = transport
+        self.restarts += 1
+
+    async def _repeat_handshake(self) -> bool:
+        """Tell the new server what the old one knew, and the client what may have changed; return whether it worked."""
+        try:
+            news = await introduce(self._transport, self._memory, self._times.connection_timeout)
+        except ChildError as error:
+            self._logger.warning("the new server is none: %s", error)
+            return False
+        for request_id in news.unanswered:
+            self._remember_given_up(request_id)
+        for line in news.lines:
+            self._deliver(line, trio.current_time())
+        self.is_orphaned = False
+        self._restored.set()
+        self._logger.info("restored with a new server, number %d", self.restarts + 1)
+        return True
+
+    def _lose_server(self, error: ChildError) -> None:
+        """End what was in flight, and the session too if there is nothing that could go on."""
+        if error.data is not None:
+            error.data["restarts"] = self.restarts
+        if self._declines or not self._memory.is_complete:
+            self._finish(error)
+            return
+        self._logger.warning("%s", error)
+        self.is_orphaned = True
+        self._restored = trio.Event()
+        self._given_up.clear()
+        for flight in self._router:
+            self._answer(flight, error)
 
     def close(self, reason: TrioproxyError) -> None:
         """End the session; requests in flight are answered with `reason`."""
@@ -277,7 +342,7 @@ class Session:
             try:
                 lines = await self._transport.receive()
             except ChildError as error:
-                self._finish(error)
+                self._lose_server(error)
                 return
             now = trio.current_time()
             for line in lines:
@@ -384,6 +449,7 @@ class Session:
         for flight in self._router:
             self._answer(flight, reason)
         self._end = reason
+        self._restored.set()
         self.log.standalone.is_finished = True
         self._readers.wake_all()
         self._ended.set()

@@ -183,15 +183,23 @@ async def test_the_session_ends_with_its_stream_and_so_does_its_child() -> None:
         assert_refused(await client.post(request("repeat", 1)), 404, -32001, None)
 
 
-async def test_the_stream_ends_with_the_server_and_says_why() -> None:
+async def test_the_stream_says_why_the_server_has_ended_and_goes_on_with_another() -> None:
     async with open_puppet() as proxy, open_client(sse_url(proxy)) as client:
         await client.initialize()
         await client.post(request("wait", 1))
         await client.post(request("die", 2, signal=9))
-        errors = await client.stream.rest()
+        errors = [await client.stream.next_message() for _ in range(2)]
         assert [e["id"] for e in errors] == [1, 2]
         for error in errors:
             assert error["error"]["data"] == {"signal": "SIGKILL", "stderr": ["these are my last words"], "restarts": 0}
+        assert (await client.ask(request("repeat", 3)))["id"] == 3
+
+
+async def test_a_stream_whose_server_has_ended_before_the_handshake_ends_and_says_why() -> None:
+    async with open_puppet() as proxy, open_client(sse_url(proxy)) as client:
+        await client.post(request("die", 2, signal=9))
+        (error,) = await client.stream.rest()
+        assert error["error"]["data"]["signal"] == "SIGKILL"
         assert await sessions(proxy) == 0
         assert_refused(await client.post(request("repeat", 3)), 404, -32001, None)
 

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import trio
@@ -21,6 +22,7 @@ from tests import wire
 from tests.proxies import descendants, open_test_proxy, python, wait_gone
 from tests.puppet import PUPPET, log, notification, progress, request, response, saying
 from tests.wire import Answer, Client
+from trioproxy import directory
 from trioproxy.config import LimitConfig, TimeConfig
 from trioproxy.endpoints import streamable_http
 from trioproxy.server import Proxy
@@ -1283,15 +1285,64 @@ async def test_arguments_and_results_of_any_size_arrive_whole(size: int) -> None
 # A server that fails
 
 
-async def test_a_server_that_is_killed_during_a_call_is_an_error_at_once_and_then_unknown() -> None:
-    async with open_session() as client, client.open_post(request("wait", 1)) as waiting, client.listen() as standalone:
+async def test_a_server_that_is_killed_during_a_call_is_an_error_at_once() -> None:
+    async with open_session() as client, client.open_post(request("wait", 1)) as waiting:
         answer = await client.post(request("die", 2, signal=9))
         for message in (answer.messages[-1], *(await waiting.rest())):
             assert message["error"]["code"] == -32603
             assert "was killed by SIGKILL" in message["error"]["message"]
             assert message["error"]["data"] == {"signal": "SIGKILL", "stderr": ["these are my last words"], "restarts": 0}
-        assert await standalone.rest() == []
-        assert_refused(await client.post(request("repeat", 3)), 404, -32001, 3)
+
+
+async def test_a_session_goes_on_with_another_server_which_is_told_what_the_first_one_knew() -> None:
+    lists = {"tools": {"listChanged": True}, "prompts": {"listChanged": False}, "resources": {"listChanged": True}}
+    async with open_puppet() as proxy:
+        client = await wire.initialize(proxy.url, capabilities={"experimental": lists})
+        level, other, uri = {"level": "error"}, {"uri": "x:1"}, {"uri": "x:2"}
+        for message in (
+            request("logging/setLevel", 1, **level),
+            request("resources/subscribe", 2, **other),
+            request("resources/subscribe", 3, **uri),
+            request("resources/unsubscribe", 4, **other),
+        ):
+            async with client.open_post(message):
+                pass
+        first = await pid_of(client)
+        async with client.listen() as standalone:
+            (death,) = (await client.post(request("die", 5, signal=9))).messages
+            assert death["error"]["data"]["restarts"] == 0
+            changed = [await standalone.next_message() for _ in range(2)]
+            assert [m["method"] for m in changed] == [
+                "notifications/tools/list_changed",
+                "notifications/resources/list_changed",
+            ]
+            assert await pid_of(client) != first
+            told = [(m["method"], m.get("params")) for m in await heard(client)]
+            assert told[0][0] == "initialize"
+            assert told[1:4] == [
+                ("notifications/initialized", None),
+                ("logging/setLevel", level),
+                ("resources/subscribe", uri),
+            ]
+            # What the new server says goes on the stream that was there before.
+            await say_beside_calls(client, log("still here"))
+            assert (await standalone.next_message())["params"]["data"] == "still here"
+            (death,) = (await client.post(request("die", 6, status=3))).messages
+            assert death["error"]["data"]["restarts"] == 1
+
+
+async def test_a_server_that_keeps_dying_ends_its_session_and_is_held_to_be_broken_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(directory, "_RESPAWN_FIRST", 0.001)
+    async with open_session() as client:
+        for number in range(6):
+            (death,) = (await client.post(request("die", number, status=3))).messages
+            assert death["error"]["data"]["restarts"] == number
+        assert_refused(await client.post(request("repeat", 7)), 404, -32001, 7)
+        health = await wire.request(urljoin(client.url, "/healthz"))
+        assert (health.status, health.json["servers"]["default"]["state"]) == (503, "failing")
+        assert health.json["servers"]["default"]["last_exit"] == "the server exited with status 3"
 
 
 async def test_a_server_that_exits_during_a_call_leaves_its_status_and_its_last_words() -> None:

@@ -23,8 +23,6 @@ from ..protocol.headers import EVENT_STREAM, JSON, check_accept
 from ..protocol.messages import Notification, Request, Response, parse_error, recognise
 from ..protocol.own_messages import LISTEN
 
-AT_ONCE: Final = 0.05
-"""Seconds in which nobody looks whether the client is still there; most answers come sooner, and the looking costs more."""
 STREAM_AFTER: Final = 15.0
 """Seconds after which a stream begins, so that a proxy in between sees that something is going on."""
 
@@ -54,7 +52,7 @@ class Modern:
         assert type(message) is Request
         envelope = check_envelope(message, exchange.header_values)
         async with self._children.open_call(message, envelope, exchange.header_values, only_answer=only_answer) as call:
-            if not await call.wait(AT_ONCE):
+            if not await call.wait_briefly():
                 await exchange.run_while_connected(partial(call.wait, math.inf if only_answer else STREAM_AFTER))
             if call.answer is not None and (call.is_error or not is_listen):
                 await exchange.respond_json(_status(call.answer) if call.is_error else 200, call.answer)
