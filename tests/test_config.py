@@ -11,6 +11,7 @@ from trioproxy.config import (
     ChildConfig,
     Config,
     ConfigError,
+    CorsOptions,
     EndpointConfig,
     LimitConfig,
     ListenConfig,
@@ -40,6 +41,14 @@ PEM = Path("x.pem")
         (lambda: EndpointConfig(health_endpoint="//h"), "--health-endpoint '//h'"),
         (lambda: EndpointConfig(health_endpoint="/ping"), "--health-endpoint /ping: that path is taken"),
         (lambda: EndpointConfig(sse_endpoint="/mcp"), "--sse-endpoint /mcp: that path is taken by --stream-endpoint"),
+        (lambda: EndpointConfig(sse_endpoint="/metrics"), "--sse-endpoint /metrics: that path is taken by the metrics"),
+        (lambda: EndpointConfig(metrics=False, metrics_auth=True), "--metrics-auth and --no-metrics contradict each other"),
+        (lambda: CorsOptions(origin="app.example"), "--cors-origin 'app.example' is no origin: expected *, an origin such"),
+        (lambda: CorsOptions(origin=["regex:["]), "--cors-origin 'regex:[': unterminated character set"),
+        (lambda: CorsOptions(origin="*", credentials=True), "--cors-origin '*' and credentials exclude each other"),
+        (lambda: CorsOptions(allowed_headers=["a b"]), "'a b': expected the name of a header or a method"),
+        (lambda: CorsOptions(methods=["GET\r\nX: y"]), "'GET\\r\\nX: y': expected the name"),
+        (lambda: CorsOptions(max_age=-1), "max_age -1: a time is 0 or more"),
         (lambda: ChildConfig(()), "no command"),
         (lambda: ChildConfig(("",)), "no command"),
         (lambda: ChildConfig(("x",), spares=-1), "--spares -1"),
@@ -64,6 +73,17 @@ def test_what_cannot_be_served_is_refused_with_the_option_named(make: Callable[[
 def test_the_path_of_a_transport_that_is_not_served_is_free_for_another() -> None:
     assert EndpointConfig(frozenset({"sse"}), sse_endpoint="/mcp").sse_endpoint == "/mcp"
     assert EndpointConfig(frozenset({"stream"}), stream_endpoint="/messages").stream_endpoint == "/messages"
+
+
+def test_without_metrics_their_path_is_free() -> None:
+    assert EndpointConfig(metrics=False, sse_endpoint="/metrics").sse_endpoint == "/metrics"
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_open"), [((), False), ("*", True), (["https://a.example", "*"], True), (lambda origin: True, False)]
+)
+def test_only_a_star_says_that_every_page_may_call(origin: str | list[str] | Callable[[str], bool], is_open: bool) -> None:
+    assert CorsOptions(origin=origin).is_open is is_open
 
 
 @pytest.mark.parametrize(("given", "kept"), [("", ""), ("/", ""), ("/up", "/up"), ("/up/", "/up"), ("/a/b/", "/a/b")])

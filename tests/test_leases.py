@@ -15,10 +15,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trioproxy import leases as leases_module
+from trioproxy.call import Call
 from trioproxy.config import ChildConfig, Config, LimitConfig, TimeConfig
 from trioproxy.directory import Directory, open_directory
 from trioproxy.leases import Lane, Leases, MergedListen
-from trioproxy.multiplex import Call
 from trioproxy.protocol.errors import CommandFailed, InvalidParams, ShuttingDown, Unavailable
 
 from .modern import ASKABLE, SUBSCRIPTION_ID, answer_all, listen, parse, request, tool_call

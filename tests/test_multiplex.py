@@ -14,9 +14,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trioproxy import call as call_module
 from trioproxy import multiplex as multiplex_module
+from trioproxy.call import Call
 from trioproxy.config import ChildConfig, Config, LimitConfig, TimeConfig
-from trioproxy.multiplex import Call, Multiplex
+from trioproxy.multiplex import Multiplex
 from trioproxy.protocol.errors import ChildExited, ShuttingDown, Unavailable
 from trioproxy.protocol.lines import OversizedLine
 
@@ -595,7 +597,7 @@ async def test_a_brief_wait_is_over_after_a_moment_for_each_call_by_itself(autoj
             await trio.sleep(1.02)
             numbers = [await talk.hear_id(), (await talk.server.hear())["params"]["requestId"], await talk.hear_id()]
             talk.server.say(response(numbers[2]))
-    limit = multiplex_module.AT_ONCE
+    limit = call_module.AT_ONCE
     assert ends == {
         "answered": (True, 0.02),
         "first": (False, limit),
@@ -654,9 +656,9 @@ async def test_a_client_that_reads_nothing_is_let_go_and_the_others_go_on(autoju
             await wait_all_tasks_blocked()
             talk.server.say(response(second))
             assert await read(other) == [response(2)]
-            assert trio.current_time() == multiplex_module._STALL_TIME
+            assert trio.current_time() == call_module._STALL_TIME
             # Its connection may be in the middle of a send that will not end.
-            assert interrupted == [multiplex_module._STALL_TIME]
+            assert interrupted == [call_module._STALL_TIME]
             assert stalled.is_at_end
             assert await stalled.read() == (0, [])
 

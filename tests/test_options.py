@@ -16,6 +16,7 @@ from trioproxy.config import (
     ChildConfig,
     Config,
     ConfigError,
+    CorsOptions,
     EndpointConfig,
     LimitConfig,
     ListenConfig,
@@ -23,6 +24,7 @@ from trioproxy.config import (
     TimeConfig,
 )
 from trioproxy.options import OPTIONS, SPELLINGS, VARIABLES, render_help, render_markdown
+from trioproxy.protocol.cors import ALLOWED_HEADERS, EXPOSED_HEADERS
 
 CHILD = ChildConfig(("server",))
 PEM = Path("x.pem")
@@ -239,6 +241,28 @@ VALUES = [
         "1G",
         Config(CHILD, limits=LimitConfig(event_store_max_bytes=1024 * MIB)),
     ),
+    Case(
+        "--cors-origin",
+        "--corsOrigin",
+        "MCP_PROXY_CORS_ORIGIN",
+        "https://app.example",
+        Config(CHILD, cors=CorsOptions(origin=("https://app.example",))),
+    ),
+    Case("--cors-origin", "--corsOrigin", "MCP_PROXY_CORS_ORIGIN", "*", Config(CHILD, cors=CorsOptions(origin="*"))),
+    Case(
+        "--cors-add-allowed-header",
+        "--corsAddAllowedHeader",
+        "MCP_PROXY_CORS_ADD_ALLOWED_HEADER",
+        "X-Tenant",
+        Config(CHILD, cors=CorsOptions(allowed_headers=(*ALLOWED_HEADERS, "X-Tenant"))),
+    ),
+    Case(
+        "--cors-expose-header",
+        "--corsExposeHeader",
+        "MCP_PROXY_CORS_EXPOSE_HEADER",
+        "X-Trace",
+        Config(CHILD, cors=CorsOptions(exposed_headers=(*EXPOSED_HEADERS, "X-Trace"))),
+    ),
     Case("--log-level", "--logLevel", "MCP_PROXY_LOG_LEVEL", "WARNING", Config(CHILD, log=LogConfig(level="warning"))),
     Case("--log-format", "--logFormat", "MCP_PROXY_LOG_FORMAT", "json", Config(CHILD, log=LogConfig(format="json"))),
 ]
@@ -298,6 +322,22 @@ SWITCHES = [
     ),
     Switch(("--event-store", "--eventStore"), "MCP_PROXY_NO_EVENT_STORE", "off", Config(CHILD)),
     Switch(("--debug",), "MCP_PROXY_DEBUG", "true", Config(CHILD, log=LogConfig(debug=True, level="debug"))),
+    Switch(("--no-cors", "--noCors", "--cors=off"), "MCP_PROXY_NO_CORS", "1", Config(CHILD, cors=None)),
+    Switch(
+        ("--no-metrics", "--noMetrics"), "MCP_PROXY_METRICS", "0", Config(CHILD, endpoints=EndpointConfig(metrics=False))
+    ),
+    Switch(
+        ("--metrics-auth", "--metricsAuth"),
+        "MCP_PROXY_METRICS_AUTH",
+        "1",
+        Config(CHILD, endpoints=EndpointConfig(metrics_auth=True)),
+    ),
+    Switch(
+        ("--exit-on-child-death", "--exitOnChildDeath"),
+        "MCP_PROXY_EXIT_ON_CHILD_DEATH",
+        "yes",
+        Config(CHILD, exit_on_child_death=True),
+    ),
     Switch(("--no-demo", "--demo=0"), "MCP_PROXY_DEMO", "false", Config(CHILD)),
 ]
 
@@ -417,6 +457,17 @@ def test_the_demo_takes_the_place_of_the_command() -> None:
         (["--trusted-proxy=*", "x"], "--trusted-proxy '*': expected an address, or a network"),
         (["--allowed-host=https://a", "x"], "--allowed-host 'https://a': expected a host name"),
         (["--allowed-host=*", "x"], "--allowed-host '*': expected a host name"),
+        (
+            ["--cors-origin=app.example", "x"],
+            "--cors-origin 'app.example': expected *, an origin such as https://app.example",
+        ),
+        (["--cors-origin=https://app.example/", "x"], "--cors-origin 'https://app.example/': expected *, an origin"),
+        (["--cors-origin=null", "x"], "--cors-origin 'null': expected *, an origin"),
+        (["--cors-origin=regex:(", "x"], "--cors-origin 'regex:(': expected *, an origin"),
+        (["--cors-expose-header=a b", "x"], "--cors-expose-header 'a b': expected the name of a header"),
+        (["--no-cors", "--cors-origin=*", "x"], "--no-cors and --cors-origin, or what goes with it, contradict each other"),
+        (["--no-metrics", "--metrics-auth", "x"], "--metrics-auth and --no-metrics contradict each other"),
+        (["--sse-endpoint=/metrics", "x"], "--sse-endpoint /metrics: that path is taken by the metrics, which --no-metrics"),
         (["--server=http", "x"], "--server 'http': expected sse, stream or both"),
         (["--env=PATH", "x"], "--env 'PATH': expected NAME=VALUE"),
         (["--env==x", "x"], "--env '=x': expected NAME=VALUE"),

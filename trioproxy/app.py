@@ -11,15 +11,17 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any
 
-from .config import Config, ListenConfig, is_url_path
+from .config import Config, CorsOptions, ListenConfig, is_url_path
 from .directory import Directory
 from .endpoints.http_sse import HTTPWithSSE
+from .endpoints.metrics import Measurements
 from .endpoints.modern import Modern
 from .endpoints.status import Status
 from .endpoints.streamable_http import StreamableHTTP
 from .exchange import ClientLeft, Exchange
 from .modern_children import ModernChildren
-from .protocol.errors import PathNotFound, TrioproxyError
+from .protocol.cors import CorsHeaders
+from .protocol.errors import HostRefused, OriginRefused, PathNotFound, TrioproxyError
 from .protocol.origins import OriginPolicy
 
 logger = logging.getLogger("trioproxy.app")
@@ -36,9 +38,12 @@ class Application:
         status = Status(config, directory)
         paths = config.endpoints
         self._ping = status.ping
+        self._metrics = directory.metrics
         self._endpoints: dict[str, Endpoint] = {paths.health_endpoint: status.health}
+        if paths.metrics:
+            self._endpoints["/metrics"] = Measurements(directory)
         if "stream" in paths.servers:
-            modern = Modern(config, ModernChildren(config, directory)).serve if config.modern else None
+            modern = Modern(config, ModernChildren(config, directory), directory.metrics).serve if config.modern else None
             self._endpoints[paths.stream_endpoint] = StreamableHTTP(config, directory, modern)
         if "sse" in paths.servers:
             http_sse = HTTPWithSSE(config, directory)
@@ -47,7 +52,13 @@ class Application:
         self._listen = config.listen
         # To listen everywhere is to have no name.
         names = () if config.listen.host in _EVERYWHERE else (config.listen.host,)
-        self._policy = OriginPolicy((*names, *config.listen.allowed_hosts), is_local=config.listen.is_local)
+        ours = (*names, *config.listen.allowed_hosts)
+        if config.cors is None:
+            self._policy = OriginPolicy(ours, is_local=config.listen.is_local)
+            self._cors = None
+        else:
+            self._policy = OriginPolicy(ours, is_local=config.listen.is_local, admits=config.cors.make_test())
+            self._cors = _cors_headers(config.cors)
 
     async def __call__(
         self,
@@ -61,10 +72,15 @@ class Application:
             _believe_reverse_proxy(scope)
         exchange = Exchange(scope, receive, send)
         try:
+            self._admit(exchange)
+            if exchange.method == "OPTIONS" and self._cors is not None:
+                # Of any path, so that a page gets to see the 404 of one that is not served.
+                requested = exchange.header(b"access-control-request-headers")
+                await exchange.respond(204, headers=self._cors.of_preflight(requested))
+                return
             if exchange.path == "/ping":
                 await self._ping(exchange)
                 return
-            self._policy.check(exchange.header(b"host"), exchange.header(b"origin"))
             endpoint = self._endpoints.get(exchange.path)
             if endpoint is None:
                 raise PathNotFound(f"nothing is served at {exchange.path[:200]!r}")
@@ -74,6 +90,36 @@ class Application:
             await exchange.refuse(error)
         except ClientLeft:
             pass
+        if exchange.refusal is not None:
+            status, kind = exchange.refusal
+            self._metrics.refusals.add(str(status), kind.__name__)
+
+    def _admit(self, exchange: Exchange) -> None:
+        """Let in who may call us, and let pages among them read the answer.
+
+        Raises:
+          HostRefused, OriginRefused: it may not; `/ping` is for everybody, but not for every page to read.
+        """
+        origin = exchange.header(b"origin")
+        try:
+            self._policy.check(exchange.header(b"host"), origin)
+        except (HostRefused, OriginRefused):
+            if exchange.path != "/ping" or exchange.method == "OPTIONS":
+                raise
+        else:
+            if self._cors is not None:
+                exchange.common_headers = self._cors.of_answer(origin)
+
+
+def _cors_headers(cors: CorsOptions) -> CorsHeaders:
+    return CorsHeaders(
+        is_open=cors.is_open,
+        methods=cors.methods,
+        allowed_headers=cors.allowed_headers,
+        exposed_headers=cors.exposed_headers,
+        credentials=cors.credentials,
+        max_age=cors.max_age,
+    )
 
 
 def _is_trusted(scope: dict[str, Any], listen: ListenConfig) -> bool:

@@ -148,6 +148,11 @@ class Child:
         self._filled.unpark()
 
     @property
+    def queued(self) -> int:
+        """Bytes that wait for the child to read them."""
+        return self._queued
+
+    @property
     def is_congested(self) -> bool:
         """Whether more than MAX_QUEUED bytes wait for the child to read them."""
         return self._queued > MAX_QUEUED

@@ -20,9 +20,11 @@ from typing import Any
 
 from . import __version__, logs
 from .config import (
+    AuthConfig,
     ChildConfig,
     Config,
     ConfigError,
+    CorsOptions,
     EndpointConfig,
     LimitConfig,
     ListenConfig,
@@ -44,6 +46,8 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
     "endpoints": EndpointConfig,
     "times": TimeConfig,
     "limits": LimitConfig,
+    "auth": AuthConfig,
+    "cors": CorsOptions,
     "log": LogConfig,
 }
 
@@ -61,7 +65,8 @@ class Given:
         try:
             value = self.option.kind.read(self.text)
         except ValueError:
-            raise ConfigError(f"{self.spelling} {self.text!r}: expected {self.option.kind.expected}") from None
+            came = self.spelling if self.option.kind.is_secret else f"{self.spelling} {self.text!r}"
+            raise ConfigError(f"{came}: expected {self.option.kind.expected}") from None
         return not value if self.negates else value
 
 
@@ -110,7 +115,7 @@ def read_words(argv: Sequence[str]) -> tuple[list[Given], tuple[str, ...]]:
         elif not equals:
             # A value may start with one dash, so that `--port -1` is told what a port is.
             if not rest or rest[0].startswith("--"):
-                came = repr(rest[0]) if rest else "nothing"
+                came = "nothing" if not rest else "an option" if option.kind.is_secret else repr(rest[0])
                 raise ConfigError(f"{spelling}: expected {option.kind.expected}; {came} came instead of a value")
             text = rest.pop(0)
         found.append(Given(option, spelling, negates, text))
@@ -150,6 +155,10 @@ def configure(given: dict[str, list[Given]], command: tuple[str, ...]) -> Config
         sections["endpoints"][f"{transport}_endpoint"] = values["endpoint"]
 
     concerns = {section: make(**sections[section]) for section, make in _SECTIONS.items()}
+    if not values["cors"]:
+        if sections["cors"]:
+            raise ConfigError("--no-cors and --cors-origin, or what goes with it, contradict each other: give one of them")
+        concerns["cors"] = None
     return Config(**concerns, **sections[""])
 
 
@@ -204,6 +213,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
+    if list(argv[:1]) == ["healthcheck"]:
+        from . import healthcheck
+
+        return healthcheck.main(argv[1:])
     try:
         wanted = read_command_line(argv, os.environ)
     except ConfigError as error:

@@ -8,12 +8,28 @@ Units, everywhere: seconds for time, bytes for size.  `None` means "no limit" wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from .protocol.challenges import is_api_key, is_scope
+from .protocol.cors import (
+    ALLOWED_HEADERS,
+    ANY,
+    EXPOSED_HEADERS,
+    MAX_AGE,
+    METHODS,
+    OriginTest,
+    is_token,
+    origin_test,
+)
+from .protocol.urls import is_http_url, is_protected_url
+
+if TYPE_CHECKING:
+    from .auth import Authenticate
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -83,13 +99,20 @@ class ListenConfig:
 
 @dataclass(frozen=True)
 class EndpointConfig:
-    """Which transports are served, and at which paths."""
+    """Which transports are served, and at which paths.
+
+    Args:
+      metrics: whether `/metrics` is served.
+      metrics_auth: it is served to those only who may use the server.
+    """
 
     servers: frozenset[Literal["sse", "stream"]] = frozenset({"sse", "stream"})
     stream_endpoint: str = "/mcp"
     sse_endpoint: str = "/sse"
     message_endpoint: str = "/messages"
     health_endpoint: str = "/healthz"
+    metrics: bool = True
+    metrics_auth: bool = False
 
     def __post_init__(self) -> None:
         if not self.servers or not self.servers <= {"sse", "stream"}:
@@ -102,6 +125,10 @@ class EndpointConfig:
             named["--sse-endpoint"] = self.sse_endpoint
             named["--message-endpoint"] = self.message_endpoint
         taken: dict[str, str] = {"/ping": "the answer to GET /ping"}
+        if self.metrics:
+            taken["/metrics"] = "the metrics, which --no-metrics turns off"
+        elif self.metrics_auth:
+            raise ConfigError("--metrics-auth and --no-metrics contradict each other: there is nothing to protect")
         for option, path in named.items():
             if not is_url_path(path):
                 raise ConfigError(f"{option} {path!r}: a path starts with / and has no query, fragment or space")
@@ -197,6 +224,129 @@ class LimitConfig:
 
 
 @dataclass(frozen=True)
+class AuthConfig:
+    """Who may come in.  Of several ways that are configured, any will do; with none, nobody is asked.
+
+    Args:
+      api_keys, api_key_file: the keys that are good; those of the file, one a line, are read again on SIGHUP.
+      api_key_header_name: where a key is, if not in `Authorization: Bearer`; with `api_key_in_query`, in `?apiKey=` as well.
+      server_url: the authentication server that knows further keys; what it says is believed for `cache_time`.
+      user_id: what the header `X-User-Id` has to be, on top of all else.
+      oauth_issuer: whose access tokens are good, if they are for one of `oauth_audiences`, and for all `oauth_scopes`.
+      oauth_jwks_url: where the issuer's keys are; without it, its metadata says so.
+      oauth_realm: the realm of our challenges.
+      authenticate: a way of your own.
+    """
+
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    api_key_file: Path | None = None
+    api_key_header_name: str = "x-api-key"
+    api_key_in_query: bool = False
+    server_url: str | None = field(default=None, repr=False)
+    cache_time: float = 60.0
+    user_id: str | None = None
+    oauth_issuer: str | None = None
+    oauth_audiences: tuple[str, ...] = ()
+    oauth_scopes: tuple[str, ...] = ()
+    oauth_jwks_url: str | None = None
+    oauth_realm: str = "mcp"
+    authenticate: Authenticate | None = None
+
+    def __post_init__(self) -> None:
+        if not all(is_api_key(key) for key in self.api_keys):
+            # Which one can't be said without saying it.
+            raise ConfigError("--api-key: a key is visible ASCII characters without spaces")
+        if not is_token(self.api_key_header_name):
+            raise ConfigError(f"--api-key-header-name {self.api_key_header_name!r}: expected the name of a header")
+        if self.api_key_in_query and not self.takes_keys:
+            raise ConfigError("--api-key-in-query says where a key may be, and there is none: add --api-key or the like")
+        if self.server_url is not None and not is_http_url(self.server_url):
+            raise ConfigError("--auth-server-url: expected a URL of http or https, without user and fragment")
+        if not self.cache_time >= 0:
+            raise ConfigError(f"--auth-cache {self.cache_time}: a time is 0 or more")
+        if self.user_id is not None and not (self.user_id and self.user_id.isprintable()):
+            raise ConfigError(f"--user-id {self.user_id!r}: expected printable characters")
+        self._check_oauth()
+
+    def _check_oauth(self) -> None:
+        if self.oauth_issuer is None:
+            if self.oauth_audiences or self.oauth_scopes or self.oauth_jwks_url is not None:
+                raise ConfigError("--oauth-audience, --oauth-scope and --oauth-jwks-url need --oauth-issuer")
+            return
+        # "a URL that uses the "https" scheme and has no query or fragment components" (RFC 8414 §2)
+        if not is_protected_url(self.oauth_issuer) or "?" in self.oauth_issuer:
+            expected = "an https URL without query; http on this machine only"
+            raise ConfigError(f"--oauth-issuer {self.oauth_issuer!r}: expected {expected}")
+        if not self.oauth_audiences or not all(self.oauth_audiences):
+            raise ConfigError("--oauth-issuer needs --oauth-audience: a token for somebody else must not be good for us")
+        if self.oauth_jwks_url is not None and not is_protected_url(self.oauth_jwks_url):
+            raise ConfigError(f"--oauth-jwks-url {self.oauth_jwks_url!r}: expected an https URL; http on this machine only")
+        if not all(is_scope(scope) for scope in self.oauth_scopes):
+            raise ConfigError(f"--oauth-scope {' '.join(self.oauth_scopes)!r}: a scope is visible ASCII without quotes")
+        if not (self.oauth_realm and self.oauth_realm.isascii() and self.oauth_realm.isprintable()):
+            raise ConfigError(f"--oauth-realm {self.oauth_realm!r}: expected printable ASCII characters")
+
+    @property
+    def takes_keys(self) -> bool:
+        """Whether somebody could come in with a key."""
+        return bool(self.api_keys) or self.api_key_file is not None or self.server_url is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nobody is asked who they are."""
+        ways = (self.user_id, self.oauth_issuer, self.authenticate)
+        return not self.takes_keys and all(way is None for way in ways)
+
+
+@dataclass(frozen=True)
+class CorsOptions:
+    """What pages of other origins may do.
+
+    Pages of `allowed_hosts`, of `host`, and on loopback those of this machine may call us without being named here.
+
+    Args:
+      origin: who else may: `*` for everybody, origins such as `https://app.example`, `regex:` and a pattern that has to
+        match a whole origin; or a function that tells of an origin whether it may.
+      allowed_headers: what they may send; the header of the API key and `Mcp-Param-…` need not be named.
+      exposed_headers: what they may read of an answer.
+      credentials: whether browsers send cookies along.
+      max_age: seconds for which a browser may remember what it was told; None leaves that to the browser.
+    """
+
+    origin: str | Sequence[str] | OriginTest = ()
+    methods: Sequence[str] = METHODS
+    allowed_headers: Sequence[str] = ALLOWED_HEADERS
+    exposed_headers: Sequence[str] = EXPOSED_HEADERS
+    credentials: bool = False
+    max_age: int | None = MAX_AGE
+
+    def __post_init__(self) -> None:
+        if isinstance(self.origin, str):
+            object.__setattr__(self, "origin", (self.origin,))
+        try:
+            self.make_test()
+        except ValueError as error:
+            expected = "*, an origin such as https://app.example, or regex: and a pattern"
+            raise ConfigError(f"--cors-origin {error}: expected {expected}") from None
+        if self.is_open and self.credentials:
+            raise ConfigError("--cors-origin '*' and credentials exclude each other: any page could act as its visitor")
+        for name in (*self.methods, *self.allowed_headers, *self.exposed_headers):
+            if not is_token(name):
+                raise ConfigError(f"{name!r}: expected the name of a header or a method")
+        if self.max_age is not None and self.max_age < 0:
+            raise ConfigError(f"max_age {self.max_age}: a time is 0 or more, or None to leave it to the browser")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every page may call us."""
+        return not callable(self.origin) and ANY in self.origin
+
+    def make_test(self) -> OriginTest:
+        """Return what tells of an origin whether it is one of `origin`."""
+        return origin_test(self.origin)
+
+
+@dataclass(frozen=True)
 class LogConfig:
     """What we say on stderr.  `debug` adds every message that passes, and tracebacks; it implies the level debug."""
 
@@ -218,6 +368,8 @@ class Config:
       upstream_protocol: the era that the server speaks; `auto` finds out.
       stateless: each POST stands alone, with a child of its own; there are no sessions but those of HTTP with SSE.
       json_response: a request is answered with JSON, never with a stream.
+      cors: what pages of other origins may do; None leaves them out of account, and browsers keep our answers from them.
+      exit_on_child_death: the proxy ends when a server has ended by itself.
       shows_example: a command that tries the proxy out is printed once it serves.
     """
 
@@ -226,9 +378,12 @@ class Config:
     endpoints: EndpointConfig = field(default_factory=EndpointConfig)
     times: TimeConfig = field(default_factory=TimeConfig)
     limits: LimitConfig = field(default_factory=LimitConfig)
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    cors: CorsOptions | None = field(default_factory=CorsOptions)
     log: LogConfig = field(default_factory=LogConfig)
     modern: bool = True
     upstream_protocol: Literal["auto", "legacy", "modern"] = "auto"
     stateless: bool = False
     json_response: bool = False
+    exit_on_child_death: bool = False
     shows_example: bool = False

@@ -35,6 +35,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import parse_socket_addr
 
+from .metrics import Metrics
 from .protocol.errors import BodyTooSlow, InvalidRequest, TrioproxyError, error_response, status_and_code
 
 logger = logging.getLogger("trioproxy.connection")
@@ -64,10 +65,11 @@ class ClientGone(OSError):
 
 
 class Worker(WorkerContext):
-    """What the connections of one listener share: hypercorn's `terminated` event, and one clock."""
+    """What the connections of one listener share: hypercorn's `terminated` event, one clock, and what is counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         super().__init__(None)
+        self.metrics: Final = metrics
         self.connections: set[Connection] = set()
 
     async def sweep(self) -> None:
@@ -240,15 +242,19 @@ class Connection(TCPServer):
 
     async def _read(self) -> bytes:
         """Return the next bytes, b"" at the end."""
-        if self._tls:
-            return bytes(await self.stream.receive_some(READ_SIZE))
-        while True:
-            # In this order there is one round of the scheduler and one system call for each piece.
-            await trio.lowlevel.wait_readable(self._fd)
-            try:
-                return os.read(self._fd, READ_SIZE)
-            except BlockingIOError:
-                continue
+        data: bytes | None = None
+        while data is None:
+            if self._tls:
+                data = bytes(await self.stream.receive_some(READ_SIZE))
+            else:
+                # In this order there is one round of the scheduler and one system call for each piece.
+                await trio.lowlevel.wait_readable(self._fd)
+                try:
+                    data = os.read(self._fd, READ_SIZE)
+                except BlockingIOError:
+                    continue
+        self.context.metrics.received += len(data)
+        return data
 
     def close_if_idle(self) -> None:
         """End the connection if it waits for a request."""
@@ -294,6 +300,7 @@ class Connection(TCPServer):
             return
         if status is None:
             status, _ = status_and_code(error)
+        self.context.metrics.refusals.add(str(status), type(error).__name__)
         body = error_response(error, None)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         pieces = [self._http.send(h11.Response(status_code=status, headers=[*headers, (b"connection", b"close"), _date()]))]
@@ -394,6 +401,7 @@ class Connection(TCPServer):
           ClientGone: the client is gone, or has not taken anything for SEND_TIME.
         """
         rest = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        self.context.metrics.sent += len(rest)
         try:
             if self._tls:
                 await self._write_tls(rest)

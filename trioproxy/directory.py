@@ -17,14 +17,17 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
 import trio
 
+from .auth import Principal, key_of
 from .child import Child, open_child
-from .config import Config
+from .config import ChildConfig, Config
+from .metrics import Metrics
 from .protocol.errors import (
     ChildError,
     ChildExited,
@@ -79,8 +82,9 @@ T = TypeVar("T", bound=Tenant)
 class Berth:
     """One child, and in time what uses it."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, config: ChildConfig) -> None:
         self.name = f"spare {number}"
+        self.config: Final = config
         self.child: Child | None = None
         self.tenant: Tenant | None = None
         self.claimed = trio.Event()
@@ -106,9 +110,12 @@ class Directory:
     Attributes:
       proven: set once a child of the command has lived long enough, or answered.
       last_exit: how the last child ended that ended by itself.
+      evicted: messages that sessions which have ended could not keep.
     """
 
-    def __init__(self, config: Config, nursery: trio.Nursery) -> None:
+    def __init__(self, config: Config, nursery: trio.Nursery, metrics: Metrics) -> None:
+        self.metrics: Final = metrics
+        self.evicted = 0
         self.proven = trio.Event()
         self.is_draining = False
         self.restarts = 0
@@ -132,6 +139,16 @@ class Directory:
     def spares(self) -> int:
         """How many children wait for a session."""
         return len(self._spares)
+
+    @property
+    def sessions(self) -> Collection[Session]:
+        """The sessions, those of HTTP with SSE included."""
+        return self._sessions.values()
+
+    @property
+    def berths(self) -> Collection[Berth]:
+        """The children, and what uses them."""
+        return self._all
 
     @property
     def is_full(self) -> bool:
@@ -165,23 +182,31 @@ class Directory:
             if berth.child is not None:
                 berth.child.kill()
 
-    def has(self, session_id: str, *, single_stream: bool = False) -> bool:
-        """Whether there is such a session; one of the other transport is none."""
-        session = self._sessions.get(session_id)
-        return session is not None and not session.has_ended and session.single_stream is single_stream
-
-    def find(self, session_id: str, *, single_stream: bool = False) -> Session:
-        """Return a session by its id.
+    def find(self, session_id: str, principal: Principal | None = None, *, single_stream: bool = False) -> Session:
+        """Return a session of `principal` by its id.
 
         Raises:
-          SessionNotFound: there is none, or no longer; one of the other transport is none.
+          SessionNotFound: there is none, or no longer; one of the other transport is none, and neither is somebody else's.
         """
-        if not self.has(session_id, single_stream=single_stream):
+        session = self._sessions.get(session_id)
+        if (
+            session is None
+            or session.has_ended
+            or session.single_stream is not single_stream
+            or session.owner != key_of(principal)
+        ):
             raise SessionNotFound("no such session: it is unknown or has ended; open a new one with initialize")
-        return self._sessions[session_id]
+        return session
 
-    async def open(self, *, mixes: bool = True, single_stream: bool = False, declines: bool = False) -> Session:
-        """Open a session with a child of its own: a spare if there is one.  The arguments are those of `Session`.
+    async def open(
+        self,
+        principal: Principal | None = None,
+        *,
+        mixes: bool = True,
+        single_stream: bool = False,
+        declines: bool = False,
+    ) -> Session:
+        """Open a session for `principal` with a child of its own.  The other arguments are those of `Session`.
 
         Raises:
           TooManySessions, ShuttingDown, CommandFailed: as `move_in`.
@@ -189,9 +214,17 @@ class Directory:
 
         def make(child: Child) -> Session:
             transport = self._speaking_legacy(child)
-            return Session(transport, self._config, mixes=mixes, single_stream=single_stream, declines=declines)
+            return Session(
+                transport,
+                self._config,
+                self.metrics,
+                mixes=mixes,
+                single_stream=single_stream,
+                declines=declines,
+            )
 
-        session = await self.move_in(make)
+        session = await self.move_in(make, principal)
+        session.owner = key_of(principal)
         self._sessions[session.id] = session
         return session
 
@@ -204,8 +237,10 @@ class Directory:
         name = self._config.child.argv[0]
         return Translated(child, LegacyToModern(name, secrets.token_urlsafe, tries_handshake=tries_handshake))
 
-    async def move_in(self, make: Callable[[Child], T]) -> T:
-        """Return what `make` makes of a child, and run it: of a spare if there is one.
+    async def move_in(self, make: Callable[[Child], T], principal: Principal | None = None) -> T:
+        """Return what `make` makes of a child, and run it: of a spare if there is one and it will do.
+
+        A child that is to be told whom it is for is started for them.
 
         Raises:
           TooManySessions: there are as many as may be.
@@ -220,7 +255,13 @@ class Directory:
             raise TooManySessions(f"{limit} sessions are open{ending}, the limit of --max-sessions")
         self._opening += 1
         try:
-            berth = self._take_spare() or await self._nursery.start(self._run_berth)
+            variables = {} if principal is None else principal.variables
+            if variables:
+                ours = self._config.child
+                config = replace(ours, environment={**ours.environment, **variables})
+                berth = await self._nursery.start(self._run_berth, config)
+            else:
+                berth = self._take_spare() or await self._nursery.start(self._run_berth, self._config.child)
         finally:
             self._opening -= 1
         if self.is_draining:
@@ -256,7 +297,7 @@ class Directory:
             if self._deaths_in_a_row:
                 await trio.sleep(min(_RESPAWN_LONGEST, _RESPAWN_FIRST * 2.0 ** min(self._deaths_in_a_row - 1, 16)))
             if not self.is_draining:
-                berth = await self._nursery.start(self._run_berth)
+                berth = await self._nursery.start(self._run_berth, self._config.child)
                 if berth in self._all:
                     self._spares.append(berth)
         except CommandFailed as error:
@@ -271,18 +312,20 @@ class Directory:
         # It may have ended as soon as it was there, and was still counted as one that is about to be.
         self.keep_spares()
 
-    async def _run_berth(self, *, task_status: trio.TaskStatus[Berth] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _run_berth(
+        self, config: ChildConfig, *, task_status: trio.TaskStatus[Berth] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Run a berth, from the start of its child until it is gone.
 
         Raises:
           CommandFailed: the child could not be started, or its end shows that the command doesn't work.
         """
         self._berths += 1
-        berth = Berth(self._berths)
+        berth = Berth(self._berths, config)
         self._all.add(berth)
         failure: CommandFailed | None = None
         try:
-            async with open_child(self._config.child, on_stderr=berth.hear) as child:
+            async with open_child(berth.config, on_stderr=berth.hear) as child:
                 berth.child = child
                 task_status.started(berth)
                 if await self._wait_claimed(berth, child):
@@ -318,8 +361,9 @@ class Directory:
             self._forget(berth.tenant)
 
     def _forget(self, tenant: Tenant) -> None:
-        if isinstance(tenant, Session):
-            self._sessions.pop(tenant.id, None)
+        if isinstance(tenant, Session) and tenant.id in self._sessions:
+            del self._sessions[tenant.id]
+            self.evicted += tenant.log.evicted
 
     async def _run_tenant(self, berth: Berth, child: Child) -> None:
         tenant = berth.tenant
@@ -340,6 +384,8 @@ class Directory:
                 self.last_exit = str(child.failure)
                 self.restarts += 1
         logger.info("ended%s", f", {child.failure}" if child.failure else "", extra=about)
+        if child.failure is not None and self._config.exit_on_child_death:
+            raise _unforgivable(child.failure)
 
     async def _restore(self, berth: Berth, session: Session) -> None:
         """Give a session whose child has died another, and so on; a command that keeps dying is given up."""
@@ -356,7 +402,7 @@ class Directory:
                     break
             berth.opened_at = trio.current_time()
             try:
-                async with open_child(self._config.child, on_stderr=berth.hear) as child:
+                async with open_child(berth.config, on_stderr=berth.hear) as child:
                     berth.child = child
                     session.adopt(self._speaking_legacy(child))
                     await self._run_tenant(berth, child)
@@ -392,6 +438,8 @@ class Directory:
         if berth.age < _PROBATION and not (self._has_answered or self._tenants() or has_left):
             return _command_failed(child.failure)
         logger.error("%s: %s while it waited for a session", berth.name, child.failure)
+        if self._config.exit_on_child_death:
+            return _unforgivable(child.failure)
         if berth.age > _RESPAWN_LONGEST:
             # Not one that can't live; it was merely its time.
             self._deaths_in_a_row = 0
@@ -420,7 +468,7 @@ class Directory:
 
 
 @asynccontextmanager
-async def open_directory(config: Config) -> AsyncIterator[Directory]:
+async def open_directory(config: Config, metrics: Metrics | None = None) -> AsyncIterator[Directory]:
     """Keep sessions, and spares for them, for as long as the block runs; all children have ended when it has.
 
     Raises:
@@ -428,12 +476,16 @@ async def open_directory(config: Config) -> AsyncIterator[Directory]:
         after it had stayed for a while.
     """
     async with trio.open_nursery() as nursery:
-        directory = Directory(config, nursery)
+        directory = Directory(config, nursery, metrics or Metrics())
         # Without spares, too, one child proves that the command works, and serves the first session.
         directory.keep_spares(at_least=1)
         yield directory
         directory.is_draining = True
         nursery.cancel_scope.cancel()
+
+
+def _unforgivable(failure: ChildError) -> CommandFailed:
+    return CommandFailed(f"{failure}, and --exit-on-child-death says that this is the end", data=failure.data)
 
 
 def _command_failed(failure: ChildError) -> CommandFailed:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 
 import trio
 
+from .auth import Principal
 from .cursor import Cursor
 from .protocol.errors import BodyTooLarge, TrioproxyError, error_response, status_and_code
 from .protocol.messages import RequestId
@@ -71,7 +72,7 @@ class Exchange:
 
     Attributes:
       common_headers: what any response to this request has, whatever else it has.
-      refusal: the error that it was answered with, if it was refused.
+      refusal: the status and the kind of error that it was refused with, if it was.
     """
 
     def __init__(
@@ -83,8 +84,9 @@ class Exchange:
         self.method: Final[str] = scope["method"]
         self.path: Final[str] = scope["path"]
         self.scope: Final = scope
+        self.principal: Principal | None = None  # who sends it, where anybody is asked
         self.common_headers: Headers = ()
-        self.refusal: TrioproxyError | None = None
+        self.refusal: tuple[int, type[TrioproxyError]] | None = None
         self._receive = receive
         self._send = send
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -187,7 +189,7 @@ class Exchange:
         """
         status, _ = status_and_code(error)
         status = status if status >= 400 else 502
-        self.refusal = error
+        self.refusal = status, type(error)
         await self.respond_json(status, error_response(error, request_id), error.headers)
 
     async def carry(

@@ -17,14 +17,16 @@ import math
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 import trio
 
+from .auth import Principal, key_of
+from .call import Call
 from .child import Child
 from .config import Config
 from .directory import Directory
-from .multiplex import Call, Multiplex
+from .multiplex import Multiplex
 from .protocol.envelope import Envelope
 from .protocol.errors import ChildExited, InvalidParams, Unavailable
 from .protocol.messages import Notification, Request, parse_line
@@ -35,21 +37,32 @@ from .translate import Translated
 _MAX_LANES: Final = 16
 """Children that one client may have leased at the same time."""
 _LOOK_SOON: Final = 0.05
+_PARK_TIME: Final = 600.0
+"""Seconds for a client to come back with the answers to a parked call."""
 _LOOK_AGAIN: Final = 1.0
 """Seconds after which somebody who waits for a child looks again, since a parked call may expire without a sound."""
 _ASKABLE: Final = ("sampling", "elicitation", "roots")
 _CALLS: Final = ("tools/call", "prompts/get", "resources/read")
 """The requests that may be answered with questions (Multi Round-Trip Requests §Supported Requests)."""
 
-Key = str
-"""What tells one client from another."""
+
+class Client(NamedTuple):
+    """What tells one client from another.
+
+    Attributes:
+      principal: who it calls for.
+      introduction: what a server would learn of it in a handshake.
+    """
+
+    principal: Principal | None
+    introduction: str
 
 
 class Lane:
     """A child, its handshake with one kind of client, and who uses it at the moment."""
 
-    def __init__(self, key: Key, multiplex: Multiplex, translator: ModernToLegacy, config: Config) -> None:
-        self.key: Final = key
+    def __init__(self, client: Client, multiplex: Multiplex, translator: ModernToLegacy, config: Config) -> None:
+        self.client: Final = client
         self.multiplex: Final = multiplex
         self.translator: Final = translator
         self.tool_headers: Final = ToolHeaders(multiplex, config)
@@ -75,12 +88,12 @@ class Leases:
         self._config = config
         self._directory = directory
         self._lanes: list[Lane] = []
-        self._starting: dict[Key, int] = {}
-        self._listens: dict[Call, Key] = {}
+        self._starting: dict[Client, int] = {}
+        self._listens: dict[Call, Client] = {}
         self._changed = trio.lowlevel.ParkingLot()
 
     @asynccontextmanager
-    async def lease(self, request: Request, envelope: Envelope) -> AsyncIterator[Lane]:
+    async def lease(self, request: Request, envelope: Envelope, principal: Principal | None = None) -> AsyncIterator[Lane]:
         """Lease a child for one request: an idle one of the same client if there is one, else a new one.
 
         Raises:
@@ -91,9 +104,9 @@ class Leases:
         is_call = request.method in _CALLS
         exclusive = is_call and (envelope.log_level is not None or any(name in envelope.capabilities for name in _ASKABLE))
         if "requestState" in request.params:
-            lane = self._find_parked(request.params["requestState"])
+            lane = self._find_parked(request.params["requestState"], principal)
         else:
-            lane = await self._pick(_key(envelope), is_call=is_call, exclusive=exclusive)
+            lane = await self._pick(_client(envelope, principal), is_call=is_call, exclusive=exclusive)
         if is_call:
             lane.holders += 1
             lane.is_exclusive = exclusive
@@ -104,18 +117,18 @@ class Leases:
             self._changed.unpark_all()
 
     @asynccontextmanager
-    async def listen(self, call: Call) -> AsyncIterator[None]:
+    async def listen(self, call: Call, principal: Principal | None = None) -> AsyncIterator[None]:
         """Let `call` hear what every child of its client has to tell, those to come included.
 
         Raises:
           Unavailable, CommandFailed, ShuttingDown: there is no child, and none could be started.
         """
-        key = _key(call.envelope)
-        if not any(True for _ in self._of(key)):
-            await self._pick(key, is_call=False, exclusive=False)
-        self._listens[call] = key
+        client = _client(call.envelope, principal)
+        if not any(True for _ in self._of(client)):
+            await self._pick(client, is_call=False, exclusive=False)
+        self._listens[call] = client
         try:
-            for lane in self._of(key):
+            for lane in self._of(client):
                 lane.multiplex.attach(call)
             yield
         finally:
@@ -125,29 +138,31 @@ class Leases:
         """The children that have not taken part in the handshake."""
         return [lane for lane in self._lanes if lane.translator.is_refused and not lane.multiplex.has_ended]
 
-    def _find_parked(self, state: object) -> Lane:
+    def _find_parked(self, state: object, principal: Principal | None) -> Lane:
         for lane in self._lanes:
-            if isinstance(state, str) and lane.translator.holds(state) and not lane.multiplex.has_ended:
+            # What is somebody else's is as good as unknown.
+            is_theirs = key_of(lane.client.principal) == key_of(principal) and not lane.multiplex.has_ended
+            if is_theirs and isinstance(state, str) and lane.translator.holds(state):
                 return lane
         raise InvalidParams("Invalid or expired requestState")
 
-    def _of(self, key: Key) -> Iterator[Lane]:
-        return (lane for lane in list(self._lanes) if lane.key == key and not lane.multiplex.has_ended)
+    def _of(self, client: Client) -> Iterator[Lane]:
+        return (lane for lane in list(self._lanes) if lane.client == client and not lane.multiplex.has_ended)
 
-    async def _pick(self, key: Key, *, is_call: bool, exclusive: bool) -> Lane:
+    async def _pick(self, client: Client, *, is_call: bool, exclusive: bool) -> Lane:
         limit = self._config.times.connection_timeout
         deadline = trio.current_time() + (limit or 60.0)
         has_made_room = False
         while True:
             self._lanes = [lane for lane in self._lanes if not lane.multiplex.has_ended]
-            for lane in self._of(key):
+            for lane in self._of(client):
                 if lane.admits(is_call=is_call, exclusive=exclusive):
                     return lane
-            number = sum(1 for _ in self._of(key)) + self._starting.get(key, 0)
+            number = sum(1 for _ in self._of(client)) + self._starting.get(client, 0)
             # Who needs no child of its own waits for the one that is being started.
-            if number < _MAX_LANES and (exclusive or key not in self._starting):
+            if number < _MAX_LANES and (exclusive or client not in self._starting):
                 if not self._directory.is_full:
-                    return await self._start(key)
+                    return await self._start(client)
                 has_made_room = has_made_room or self._make_room()
             if trio.current_time() >= deadline:
                 raise Unavailable(f"{number} calls of this client are running, and no further child could be had")
@@ -156,25 +171,31 @@ class Leases:
             with trio.move_on_at(min(deadline, trio.current_time() + pause)):
                 await self._changed.park()
 
-    async def _start(self, key: Key) -> Lane:
+    async def _start(self, client: Client) -> Lane:
         limit = self._config.times.connection_timeout
-        translator = ModernToLegacy(secrets.token_urlsafe, handshake_time=math.inf if limit is None else limit)
+        translator = ModernToLegacy(
+            secrets.token_urlsafe, park_time=_PARK_TIME, handshake_time=math.inf if limit is None else limit
+        )
 
         def make(child: Child) -> Multiplex:
-            return Multiplex(Translated(child, translator), idle_limit=self._config.times.session_idle_timeout)
+            return Multiplex(
+                Translated(child, translator),
+                idle_limit=self._config.times.session_idle_timeout,
+                is_needed=lambda: translator.parked > 0,
+            )
 
-        self._starting[key] = self._starting.get(key, 0) + 1
+        self._starting[client] = self._starting.get(client, 0) + 1
         try:
-            multiplex = await self._directory.move_in(make)
+            multiplex = await self._directory.move_in(make, client.principal)
         finally:
-            self._starting[key] -= 1
-            if not self._starting[key]:
-                del self._starting[key]
+            self._starting[client] -= 1
+            if not self._starting[client]:
+                del self._starting[client]
             self._changed.unpark_all()
-        lane = Lane(key, multiplex, translator, self._config)
+        lane = Lane(client, multiplex, translator, self._config)
         self._lanes.append(lane)
         for call, whose in self._listens.items():
-            if whose == key:
+            if whose == client:
                 multiplex.attach(call)
         return lane
 
@@ -206,5 +227,5 @@ class MergedListen(Call):
         super().deliver(message)
 
 
-def _key(envelope: Envelope) -> Key:
-    return json.dumps([envelope.client_info, envelope.capabilities], sort_keys=True)
+def _client(envelope: Envelope, principal: Principal | None) -> Client:
+    return Client(principal, json.dumps([envelope.client_info, envelope.capabilities], sort_keys=True))

@@ -29,6 +29,7 @@ from hypercorn.typing import ConnectionState
 
 from .config import ListenConfig
 from .connection import Connection, Worker
+from .metrics import Metrics
 from .protocol.errors import ListenError, Unavailable, error_response
 
 logger = logging.getLogger("trioproxy.listener")
@@ -60,18 +61,25 @@ class Listener:
     """
 
     def __init__(
-        self, listen: ListenConfig, sockets: list[socket.socket], settings: HypercornConfig, tls: ssl.SSLContext | None
+        self,
+        listen: ListenConfig,
+        sockets: list[socket.socket],
+        settings: HypercornConfig,
+        tls: ssl.SSLContext | None,
+        metrics: Metrics,
     ) -> None:
         self.connections = 0
         self._refusals = 0
         self.url = _url(listen, sockets[0])
         self._listen = listen
         self._settings = settings
-        self._worker = Worker()
+        self._metrics = metrics
+        self._worker = Worker(metrics)
         self._accepting = trio.CancelScope()
         self._tls = tls
         self._file = None if listen.uds is None else _identity(listen.uds)
         self._listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(bound)) for bound in sockets]
+        metrics.gauge("trioproxy_connections", "Connections of clients that are open.", lambda: self.connections)
 
     async def serve(self, app: ASGIApp, max_connections: int | None) -> None:
         """Serve connections until `stop_accepting`, and then those that are open until they end.
@@ -132,6 +140,7 @@ class Listener:
 
     async def _turn_away(self, stream: trio.SocketStream) -> None:
         """Say that there are too many connections already; `stream` is closed by whoever accepted it."""
+        self._metrics.refusals.add("503", "Unavailable")
         if self._tls is not None or self._refusals >= _MAX_REFUSALS:
             return
         self._refusals += 1
@@ -147,7 +156,9 @@ class Listener:
 
 
 @asynccontextmanager
-async def open_listener(listen: ListenConfig, keep_alive_timeout: float | None) -> AsyncIterator[Listener]:
+async def open_listener(
+    listen: ListenConfig, keep_alive_timeout: float | None, metrics: Metrics | None = None
+) -> AsyncIterator[Listener]:
     """Bind, and listen for as long as the block runs.
 
     Raises:
@@ -157,7 +168,7 @@ async def open_listener(listen: ListenConfig, keep_alive_timeout: float | None) 
     # Before the port is taken, for the sake of a clear error.
     tls = _load_tls(listen, settings)
     sockets = _bind(listen)
-    listener = Listener(listen, sockets, settings, tls)
+    listener = Listener(listen, sockets, settings, tls, metrics or Metrics())
     try:
         yield listener
     finally:

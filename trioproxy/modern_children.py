@@ -15,14 +15,17 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 import trio
 
+from .auth import Principal, key_of
+from .call import Call
 from .config import Config
 from .directory import Directory
 from .leases import Lane, Leases, MergedListen
-from .multiplex import Call, Multiplex
+from .multiplex import Multiplex
 from .protocol.envelope import Envelope
 from .protocol.errors import ChildExited
 from .protocol.header_values import HeaderValues
@@ -39,6 +42,17 @@ _NOBODY: Final = Envelope(MODERN_REVISION, None, {}, None)
 """For whom the probe asks."""
 
 
+class _Shared(NamedTuple):
+    """A modern child, and what its tools want repeated in headers."""
+
+    multiplex: Multiplex
+    tool_headers: ToolHeaders
+
+
+def _lives(shared: _Shared | None) -> bool:
+    return shared is not None and not shared.multiplex.has_ended
+
+
 class ModernChildren:
     """What stands behind the modern endpoint."""
 
@@ -46,14 +60,19 @@ class ModernChildren:
         self._config = config
         self._directory = directory
         self._leases = Leases(config, directory)
-        self._shared: Multiplex | None = None
-        self._tool_headers: ToolHeaders | None = None
+        self._shared: dict[tuple[str, str] | None, _Shared] = {}  # by whose they are
         self._is_legacy = config.upstream_protocol == "legacy"
         self._deciding = trio.Lock()
 
     @asynccontextmanager
     async def open_call(
-        self, request: Request, envelope: Envelope, values: HeaderValues, *, only_answer: bool = False
+        self,
+        request: Request,
+        envelope: Envelope,
+        values: HeaderValues,
+        principal: Principal | None = None,
+        *,
+        only_answer: bool = False,
     ) -> AsyncIterator[Call]:
         """Have a child serve `request` for as long as the block runs.
 
@@ -65,21 +84,19 @@ class ModernChildren:
           HeaderMismatch: the headers that repeat a tool's arguments say something else.
           InvalidParams, Unavailable, CommandFailed, ShuttingDown: as `Leases.lease`.
         """
-        shared = await self._find_shared()
+        shared = await self._find_shared(principal)
         if shared is not None:
-            headers = self._tool_headers
-            assert headers is not None
             with Call(request, envelope, self._config, only_answer=only_answer) as call:
-                await self._send(call, shared, headers, values)
+                await self._send(call, shared.multiplex, shared.tool_headers, values)
                 yield call
         elif request.method == LISTEN:
             with MergedListen(request, envelope, self._config) as call:
-                async with self._leases.listen(call):
+                async with self._leases.listen(call, principal):
                     yield call
                 for lane in self._leases.refused():
                     self._reconsider(lane)
         else:
-            async with self._leases.lease(request, envelope) as lane:
+            async with self._leases.lease(request, envelope, principal) as lane:
                 with Call(request, envelope, self._config, only_answer=only_answer) as call:
                     await self._send(call, lane.multiplex, lane.tool_headers, values)
                     yield call
@@ -92,16 +109,20 @@ class ModernChildren:
             await headers.check(call.request, call.envelope, values)
         multiplex.attach(call)
 
-    async def _find_shared(self) -> Multiplex | None:
-        """Return the child that all share; None where children are of the legacy era."""
-        if not self._is_legacy and (self._shared is None or self._shared.has_ended):
+    async def _find_shared(self, principal: Principal | None) -> _Shared | None:
+        """Return the child that all of a principal's requests share; None where children are of the legacy era."""
+        owner = key_of(principal)
+        if not self._is_legacy and not _lives(self._shared.get(owner)):
             async with self._deciding:
-                if not self._is_legacy and (self._shared is None or self._shared.has_ended):
-                    await self._start_shared()
-        return None if self._is_legacy else self._shared
+                if not self._is_legacy and not _lives(self._shared.get(owner)):
+                    await self._start_shared(principal)
+        return None if self._is_legacy else self._shared[owner]
 
-    async def _start_shared(self) -> None:
-        multiplex = await self._directory.move_in(Multiplex)
+    async def _start_shared(self, principal: Principal | None) -> None:
+        self._shared = {owner: shared for owner, shared in self._shared.items() if _lives(shared)}
+        # Everybody's child stays; that of somebody who has gone need not.
+        limit = None if principal is None else self._config.times.session_idle_timeout
+        multiplex = await self._directory.move_in(partial(Multiplex, idle_limit=limit), principal)
         is_modern = False
         try:
             is_modern = self._config.upstream_protocol == "modern" or await self._is_modern(multiplex)
@@ -111,8 +132,7 @@ class ModernChildren:
         self._is_legacy = not is_modern
         logger.info("the server speaks %s", MODERN_REVISION if is_modern else "a revision with a handshake")
         if is_modern:
-            self._shared = multiplex
-            self._tool_headers = ToolHeaders(multiplex, self._config)
+            self._shared[key_of(principal)] = _Shared(multiplex, ToolHeaders(multiplex, self._config))
 
     async def _is_modern(self, multiplex: Multiplex) -> bool:
         """Ask a child what it speaks.

@@ -7,10 +7,6 @@ The modern era has no sessions: each request stands for itself, and one server a
 HTTP each has a response of its own; to the server they go through one channel, and so ids, progress tokens and subscription
 ids, which are unique for each client only, are replaced by a number on the way in and put back on the way out.  The rest
 of a message stays as it is.
-
-A modern request belongs to its HTTP exchange: "Closing the SSE response stream MUST be treated by the server as
-cancellation of that request" (Transports §Streamable HTTP).  So a `Call` is a `with` block of the exchange, and to leave it
-before the answer has come cancels the request in the server.
 """
 
 from __future__ import annotations
@@ -25,8 +21,8 @@ from typing import Final
 
 import trio
 
-from .config import Config
-from .protocol.envelope import Envelope, missing_capabilities
+from .call import AT_ONCE, Call
+from .protocol.envelope import missing_capabilities
 from .protocol.errors import (
     ChildError,
     ChildExited,
@@ -34,7 +30,6 @@ from .protocol.errors import (
     LineTooLong,
     MissingClientCapability,
     ParseError,
-    RequestTimedOut,
     TrioproxyError,
     Unavailable,
     error_response,
@@ -52,7 +47,7 @@ from .protocol.messages import (
     replace_response_id,
 )
 from .protocol.meta_keys import SUBSCRIPTION_ID
-from .protocol.own_messages import CANCELLED, LISTEN, cancelled_notification, listen_result, refusal
+from .protocol.own_messages import CANCELLED, cancelled_notification, listen_result, refusal
 from .protocol.routing import PROGRESS
 from .protocol.splice import splice
 from .protocol.translation import Related
@@ -61,10 +56,6 @@ from .transport import Transport
 logger = logging.getLogger("trioproxy.multiplex")
 
 _LOG_MESSAGE: Final = "notifications/message"
-AT_ONCE: Final = 0.05
-"""Seconds in which nobody looks whether the client is still there; most answers come sooner, and the looking costs more."""
-_STALL_TIME: Final = 1.0
-"""Seconds without progress after which a reader whose buffer is full is let go; until then everybody waits for it."""
 _STDIN_TIME: Final = 10.0
 """Seconds for a server to make room in its stdin, before a client is told to come back later."""
 _MAX_CALLS: Final = 10_000
@@ -72,178 +63,12 @@ _MAX_CALLS: Final = 10_000
 _SKIPS_SHOWN: Final = 20
 
 
-class Call:
-    """One modern request, and what a server says to it; a `Source` of messages for one HTTP response.
-
-    Left unanswered, the request is cancelled.
-
-    Args:
-      only_answer: whatever comes before the answer is dropped.
-
-    Attributes:
-      is_background: it is our own, and keeps the server for nobody.
-      is_answered: the last message has come, though perhaps not been read.
-      is_error: and it is an error.
-      is_let_go: the client has read too slowly, and gets no more.
-    """
-
-    is_background = False
-
-    def __init__(self, request: Request, envelope: Envelope, config: Config, *, only_answer: bool = False) -> None:
-        self.request: Final = request
-        self.envelope: Final = envelope
-        self.is_answered = False
-        self.is_error = False
-        self.is_let_go = False
-        self.is_listen: Final = request.method == LISTEN
-        limit = config.times.request_timeout
-        self._time_limit = math.inf if limit is None or self.is_listen else limit
-        self._expires_at = trio.current_time() + self._time_limit
-        self._only_answer = only_answer
-        self._buffer_size = config.limits.event_store_max_bytes or math.inf
-        self._messages: list[bytes] = []
-        self._is_out_of_patience = False
-        self._queued = 0
-        self._moved_at = trio.current_time()  # when the client last took something
-        self._arrived = trio.lowlevel.ParkingLot()
-        self._room: trio.lowlevel.ParkingLot | None = None  # while somebody waits for the client
-        self._legs: dict[Multiplex, int] = {}
-        self.interrupt: Callable[[], None] | None = None
-
-    def __enter__(self) -> Call:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._leave()
-        self.is_let_go = True
-        if self._room is not None:
-            self._room.unpark_all()
-
-    # For the exchange
-
-    async def wait(self, seconds: float) -> bool:
-        """Return whether anything comes within so many seconds."""
-        until = trio.current_time() + seconds
-        while not self.has_something and trio.current_time() < until:
-            # Progress that is not delivered wakes nobody, and yet it moves the end of the request's time.
-            with trio.move_on_at(min(until, self._expires_at)):
-                await self._arrived.park()
-            if not self.is_answered and trio.current_time() >= self._expires_at:
-                self._time_out()
-        return bool(self._messages)
-
-    async def wait_briefly(self) -> bool:
-        """Return whether anything comes within AT_ONCE.
-
-        Nearly every call waits here, and most have their answer then; a timer of its own would cost more than they do.
-        """
-        if not self.has_something:
-            for multiplex in self._legs:
-                multiplex.limit_patience(self)
-            while not (self.has_something or self._is_out_of_patience):
-                await self._arrived.park()
-        return bool(self._messages)
-
-    def run_out_of_patience(self) -> None:
-        """End `wait_briefly`."""
-        self._is_out_of_patience = True
-        self._arrived.unpark_all()
-
-    @property
-    def answer(self) -> bytes | None:
-        """The answer, if it has come and nothing else has."""
-        return self._messages[0] if self.is_answered and len(self._messages) == 1 else None
-
-    @property
-    def has_something(self) -> bool:
-        """Whether something has come, or nothing will."""
-        return bool(self._messages) or self.is_at_end
-
-    @property
-    def is_at_end(self) -> bool:
-        """Whether there is nothing more to be read."""
-        return self.is_let_go or (self.is_answered and not self._messages)
-
-    async def read(self) -> tuple[int, list[bytes]]:
-        """Return the next messages; none mean the end.  To call it again says that the client has taken them."""
-        self._moved_at = trio.current_time()
-        await self.wait(math.inf)
-        messages, self._messages = self._messages, []
-        self._queued = 0
-        if self._room is not None:
-            self._room.unpark_all()
-        return 0, messages
-
-    def note_sent(self, *, with_ids: bool) -> None:
-        """The client has taken part of what was read."""
-        self._moved_at = trio.current_time()
-
-    def _leave(self) -> None:
-        for multiplex in list(self._legs):
-            multiplex.detach(self)
-
-    def _time_out(self) -> None:
-        error = RequestTimedOut(f"the server did not answer within {self._time_limit:g} s")
-        self.finish(error_response(error, self.request.id))
-
-    # For whom it goes through
-
-    def deliver(self, message: bytes) -> None:
-        """Add a message."""
-        if self._only_answer and not self.is_answered:
-            return
-        self._messages.append(message)
-        self._queued += len(message)
-        self._arrived.unpark_all()
-
-    def finish(self, answer: bytes, *, is_error: bool = True) -> None:
-        """Add the last message."""
-        if not self.is_answered:
-            self.is_answered = True
-            self.is_error = is_error
-            self.deliver(answer)
-            # It may go through several, of which one has answered.
-            self._leave()
-
-    def extend(self) -> None:
-        """Give the request its whole time again."""
-        self._expires_at = trio.current_time() + self._time_limit
-
-    def attach(self, multiplex: Multiplex, number: int) -> None:
-        """Note under which number the request goes through `multiplex`."""
-        self._legs[multiplex] = number
-
-    def detach(self, multiplex: Multiplex) -> int | None:
-        """Forget that number, and return it."""
-        return self._legs.pop(multiplex, None)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether as much waits for the client as may; after the answer nothing more comes that could be held back."""
-        return self._queued > self._buffer_size and not (self.is_answered or self.is_let_go)
-
-    async def wait_room(self) -> None:
-        """Return once the client has read enough, or has read nothing for too long and is let go."""
-        room = self._room = trio.lowlevel.ParkingLot()
-        while self.is_full:
-            with trio.move_on_at(self._moved_at + _STALL_TIME):
-                await room.park()
-            if self.is_full and trio.current_time() >= self._moved_at + _STALL_TIME:
-                logger.warning("let go of a client that had read nothing for %g s", _STALL_TIME)
-                self.is_let_go = True
-                self._messages.clear()
-                self._queued = 0
-                self._arrived.unpark_all()
-                # It may be in the middle of a send that will not end.
-                if self.interrupt is not None:
-                    self.interrupt()
-
-
 class Multiplex:
     """A transport that speaks 2026-07-28, and the calls that share it.
 
     Args:
       idle_limit: seconds without a request after which the server is ended; None for never.
+      is_needed: whether it is to live on though no request is in flight.
 
     Attributes:
       name: what it is called in logs.
@@ -251,7 +76,13 @@ class Multiplex:
       has_ended: the server is gone, or `close` was called.
     """
 
-    def __init__(self, transport: Transport, *, idle_limit: float | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        idle_limit: float | None = None,
+        is_needed: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.name: Final = secrets.token_urlsafe(4)
         self.transport: Final = transport
         self.has_ended = False
@@ -262,6 +93,7 @@ class Multiplex:
         self._scope = trio.CancelScope()
         self._touched_at = trio.current_time()
         self._idle_limit = math.inf if idle_limit is None else idle_limit
+        self._is_needed = is_needed
         self._patience: deque[tuple[float, Call]] = deque()
         self._alarm = trio.CancelScope(deadline=self._touched_at + self._idle_limit)
 
@@ -283,7 +115,7 @@ class Multiplex:
     @property
     def idle_since(self) -> float:
         """When it was last used."""
-        return trio.current_time() if self.is_used else self._touched_at
+        return trio.current_time() if self.is_used or self._is_needed() else self._touched_at
 
     # Calls
 
@@ -346,12 +178,11 @@ class Multiplex:
         calls, self._calls = self._calls, {}
         for call in calls.values():
             call.detach(self)
-            request_id = call.request.id
             # "The server SHOULD send an empty SubscriptionsListenResult … before closing": the client listens again.
             if call.is_listen:
-                call.finish(listen_result(request_id), is_error=False)
+                call.finish(listen_result(call.request.id))
             else:
-                call.finish(error_response(reason, request_id))
+                call.fail(reason)
 
     def limit_patience(self, call: Call) -> None:
         """Wake `call` after AT_ONCE; most will have what they wait for by then."""
@@ -502,7 +333,7 @@ class Multiplex:
         elif (call := self._calls.get(number)) is not None:
             # That cancels it, too: a translator in between still waits for the answer that was lost.
             self.detach(call)
-            call.finish(error_response(error, call.request.id))
+            call.fail(error)
 
     def _skip(self, kind: str, why: str) -> None:
         self.skipped[kind] += 1

@@ -13,21 +13,31 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .protocol.cors import ALLOWED_HEADERS, EXPOSED_HEADERS
 from .values import (
     ASSIGNMENT,
+    AUDIENCE,
     DIRECTORY,
     DURATION,
+    HEADER_NAME,
     HOST,
     HOST_NAME,
+    HTTP_URL,
+    KEY,
     NETWORK,
     NUMBER,
+    ORIGIN,
     PATH,
     PORT,
+    PROTECTED_URL,
     QUESTION,
+    REALM,
+    SCOPE,
     SERVERS,
     SIZE,
     SWITCH,
     URL_PATH,
+    USER,
     Kind,
     one_of,
     or_no_limit,
@@ -47,6 +57,7 @@ class Option:
       separator: stands between the values of a repeatable option in an environment variable; empty for an option
         that is given once, where the last word counts.
       gather: makes one value of a repeatable option's many.
+      also: another environment variable that says the same.
     """
 
     name: str
@@ -56,6 +67,7 @@ class Option:
     sets: str = ""
     separator: str = ""
     gather: Callable[[list[Any]], Any] = tuple
+    also: str = ""
 
     @property
     def takes_value(self) -> bool:
@@ -81,6 +93,8 @@ class Option:
         A question is not asked through the environment: MCP_PROXY_VERSION is too likely to be the version of an image.
         """
         upper = self.name.upper().replace("-", "_")
+        if self.also:
+            yield self.also, False
         if self.kind is not QUESTION:
             yield f"MCP_PROXY_{upper}", False
         if self.kind is SWITCH:
@@ -208,10 +222,93 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {
             "limits.event_store_max_bytes",
         ),
     ),
+    "auth": (
+        Option(
+            "api-key",
+            KEY,
+            "key that lets in; others can see it here, and can't in MCP_PROXY_API_KEY or a file",
+            None,
+            "auth.api_keys",
+            separator=",",
+        ),
+        Option("api-key-file", PATH, "file of keys, one a line; read again on SIGHUP", None, "auth.api_key_file"),
+        Option(
+            "api-key-header-name",
+            HEADER_NAME,
+            "header with the key, besides Authorization: Bearer",
+            "x-api-key",
+            "auth.api_key_header_name",
+        ),
+        Option("api-key-in-query", SWITCH, "accept the key as ?apiKey=, too", "off", "auth.api_key_in_query"),
+        Option(
+            "auth-server-url",
+            HTTP_URL,
+            "server that is asked about keys; AUTH_SERVER_URL says the same",
+            None,
+            "auth.server_url",
+            also="AUTH_SERVER_URL",
+        ),
+        Option("auth-cache", DURATION, "how long its answers are believed", "60s", "auth.cache_time"),
+        Option("user-id", USER, "what the header X-User-Id has to be, on top of all else", None, "auth.user_id"),
+        Option("oauth-issuer", PROTECTED_URL, "whose access tokens (JWT) let in", None, "auth.oauth_issuer"),
+        Option(
+            "oauth-audience",
+            AUDIENCE,
+            "what tokens for us name as their audience, such as the URL of our endpoint",
+            None,
+            "auth.oauth_audiences",
+            separator=",",
+        ),
+        Option("oauth-scope", SCOPE, "scope that a token needs to let in", None, "auth.oauth_scopes", separator=","),
+        Option(
+            "oauth-jwks-url",
+            PROTECTED_URL,
+            "where the issuer's keys are, if its metadata does not say so",
+            None,
+            "auth.oauth_jwks_url",
+        ),
+        Option("oauth-realm", REALM, "realm named in challenges", "mcp", "auth.oauth_realm"),
+    ),
+    "browser": (
+        Option("cors", SWITCH, "tell browsers that pages of other origins may call us, if they may", "on"),
+        Option(
+            "cors-origin",
+            ORIGIN,
+            "pages that may call us, besides those of --host and --allowed-host; * for all",
+            None,
+            "cors.origin",
+            separator=",",
+        ),
+        Option(
+            "cors-add-allowed-header",
+            HEADER_NAME,
+            "header that they may send, besides those of MCP",
+            None,
+            "cors.allowed_headers",
+            separator=",",
+            gather=lambda names: (*ALLOWED_HEADERS, *names),
+        ),
+        Option(
+            "cors-expose-header",
+            HEADER_NAME,
+            "header of an answer that they may read, besides those of MCP",
+            None,
+            "cors.exposed_headers",
+            separator=",",
+            gather=lambda names: (*EXPOSED_HEADERS, *names),
+        ),
+    ),
     "watch": (
         Option("debug", SWITCH, "log every message and tracebacks; implies --log-level debug", "off", "log.debug"),
         Option("log-level", LEVEL, "how much to log", "info", "log.level"),
         Option("log-format", FORMAT, "a line to read, or a JSON object a line", "text", "log.format"),
+        Option("metrics", SWITCH, "serve /metrics, for Prometheus", "on", "endpoints.metrics"),
+        Option(
+            "metrics-auth", SWITCH, "serve /metrics only to those who may use the server", "off", "endpoints.metrics_auth"
+        ),
+        Option(
+            "exit-on-child-death", SWITCH, "end with status 1 when a server ends by itself", "off", "exit_on_child_death"
+        ),
     ),
     "other": (
         Option("demo", SWITCH, "serve the built-in demo server instead of a command", "off"),
@@ -227,6 +324,7 @@ VARIABLES = {name: (option, negates) for option in OPTIONS.values() for name, ne
 USAGE = """\
 usage: trioproxy [options] [--] command [args...]     serve a stdio MCP server over HTTP
        trioproxy [options] --demo                     the same, with the built-in demo server
+       trioproxy healthcheck [--cacert FILE] URL      ask a running one whether it is well
 """
 
 NOTES = """\

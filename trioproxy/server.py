@@ -13,6 +13,7 @@ connections, then the children.
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import signal
 from collections.abc import AsyncIterator
@@ -25,6 +26,8 @@ from .app import Application
 from .config import Config
 from .directory import Directory, open_directory
 from .listener import Listener, open_listener
+from .metrics import Metrics
+from .notify import ServiceManager
 from .protocol.errors import ForcedEnd, ListenError
 
 logger = logging.getLogger("trioproxy")
@@ -52,6 +55,16 @@ class Proxy:
         self._config = config
         self._listener = listener
         self._directory = directory
+
+    @property
+    def state(self) -> str:
+        """Whether a new session could be opened, and why not, as in the health report: `ready`, `full`, `failing` …"""
+        return self._directory.state
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are."""
+        return len(self._directory)
 
     async def wait_proven(self) -> None:
         """Return once the first child has answered, or has at least stayed alive."""
@@ -88,9 +101,10 @@ async def open_proxy(config: Config) -> AsyncIterator[Proxy]:
       ListenError: we can't listen where we were told to.
       CommandFailed: the command does not work; while the block runs, inside an exception group.
     """
+    metrics = Metrics()
     async with (
-        open_listener(config.listen, config.times.keep_alive_timeout) as listener,
-        open_directory(config) as directory,
+        open_listener(config.listen, config.times.keep_alive_timeout, metrics) as listener,
+        open_directory(config, metrics) as directory,
         trio.open_nursery() as nursery,
     ):
         proxy = Proxy(config, listener, directory)
@@ -109,6 +123,7 @@ async def serve(config: Config) -> None:
       ListenError, CommandFailed: as `open_proxy`, possibly inside an exception group.
       ForcedEnd: a second signal came.
     """
+    service_manager = ServiceManager(os.environ)
     async with trio.open_nursery() as nursery:
         steward = _Steward(config)
         # Before the first child is started: a signal that comes meanwhile must not leave it behind.
@@ -116,8 +131,10 @@ async def serve(config: Config) -> None:
         async with open_proxy(config) as proxy:
             steward.proxy = proxy
             nursery.start_soon(_announce, config, proxy)
+            nursery.start_soon(service_manager.report, proxy)
             await steward.told_to_stop.wait()
             logger.info("stopping")
+            await service_manager.tell("STOPPING=1")
         nursery.cancel_scope.cancel()
     if steward.is_forced:
         raise ForcedEnd("stopped by force, before running calls and children could end by themselves")
@@ -168,6 +185,8 @@ async def _announce(config: Config, proxy: Proxy) -> None:
         logger.info("serving at %s", url)
     if not (config.listen.is_local or config.listen.ssl_verify_client):
         logger.warning("whoever reaches this port can use the server: nobody is asked who they are")
+    if config.cors is not None and config.cors.is_open:
+        logger.warning("--cors-origin '*': every page that somebody opens in a browser nearby can call the server")
     if config.shows_example:
         logger.info("try: %s", _example(config, proxy.url))
 

@@ -27,6 +27,7 @@ import trio
 
 from .config import Config
 from .cursor import Cursor, Readers
+from .metrics import Metrics, Outcome, outcome_of
 from .protocol.errors import (
     ChildError,
     ChildExited,
@@ -94,6 +95,7 @@ class Session:
       single_stream: everything is carried by the standalone stream, as HTTP+SSE has it, and nothing is kept.
 
     Attributes:
+      owner: the key of the principal that it belongs to; None where nobody is asked who they are.
       id: "globally unique and cryptographically secure … visible ASCII"; 192 random bits.
       is_orphaned: its server has died, and it waits for another (`adopt`).
       restarts: how many servers it has had, beyond the first.
@@ -106,6 +108,7 @@ class Session:
         self,
         transport: Transport,
         config: Config,
+        metrics: Metrics | None = None,
         *,
         mixes: bool = True,
         single_stream: bool = False,
@@ -116,6 +119,7 @@ class Session:
         self._logger = logging.LoggerAdapter(logger, {"session": self.short_id})
         self.revision = BATCH_REVISION
         self.is_refused = False
+        self.owner: tuple[str, str] | None = None
         self.is_orphaned = False
         self.restarts = 0
         self.skipped: Counter[str] = Counter()
@@ -127,6 +131,7 @@ class Session:
         )
         self._transport = transport
         self._times = config.times
+        self._metrics = metrics or Metrics()
         self.single_stream = single_stream
         self._declines = declines
         self._shows_messages = config.log.debug
@@ -379,6 +384,8 @@ class Session:
             if not self._transport.is_congested:
                 self._transport.send_nowait(refusal(message))
             return
+        if type(message) is Response and message.id is not None and (answered := self._router.find(message.id)):
+            self._count(answered, "error" if message.is_error else "ok")
         stream = flight.stream if flight is not None and self._mixes else self._router.route(message, now)
         if stream is None:
             assert type(message) is Response
@@ -437,11 +444,18 @@ class Session:
             self._finish(error)
         else:
             self._answer(flight, error)
+            # The server has done with it, but a translator in between has not heard the answer.
+            self._transport.send_nowait(cancelled_notification(flight.request_id, str(error)))
 
     def _answer(self, flight: Flight, error: TrioproxyError) -> None:
         """Answer a request in the server's stead."""
+        self._count(flight, outcome_of(error))
         self._router.land(flight)
         self._append(flight.stream, error_response(error, flight.request_id))
+
+    def _count(self, flight: Flight, outcome: Outcome) -> None:
+        outcome = "cancelled" if flight.is_cancelled else outcome
+        self._metrics.note_call("legacy", flight.method, outcome, trio.current_time() - flight.departed_at)
 
     def _finish(self, reason: TrioproxyError) -> None:
         if self._end is not None:
@@ -507,6 +521,7 @@ class Session:
         request_id = flight.request_id
         self._remember_given_up(request_id)
         if flight.is_cancelled:
+            self._count(flight, "cancelled")
             self._router.land(flight)
             if self.single_stream:
                 return

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import trio
 
+from .call import Call
 from .config import Config
-from .multiplex import Call, Multiplex
+from .multiplex import Multiplex
 from .protocol.envelope import Envelope
 from .protocol.errors import HeaderMismatch, InvalidRequest, ParseError
 from .protocol.header_values import HeaderValues

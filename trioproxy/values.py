@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .config import KIB, MIB, is_url_path
+from .protocol.challenges import is_api_key, is_scope
+from .protocol.cors import is_token, origin_test
 from .protocol.origins import host_name
+from .protocol.urls import is_http_url, is_protected_url
 
 # Fifteen digits are exact in a float, and more than anybody means.
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)(ms|s|m|h)?")
@@ -35,11 +38,13 @@ class Kind:
       metavar: what help puts after the option; empty if the option stands alone.
       expected: completes the sentence "expected …".
       read: turns a word into a value, and raises ValueError if it is none.
+      is_secret: errors don't show it.
     """
 
     metavar: str
     expected: str
     read: Callable[[str], Any]
+    is_secret: bool = False
 
 
 def read_duration(text: str) -> float:
@@ -105,6 +110,26 @@ def read_host_name(text: str) -> str:
     return text
 
 
+def read_origin(text: str) -> str:
+    origin_test([text])
+    return text
+
+
+def read_header_name(text: str) -> str:
+    if not is_token(text):
+        raise ValueError(text)
+    return text
+
+
+def _checked(is_good: Callable[[str], bool]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not is_good(text):
+            raise ValueError(text)
+        return text
+
+    return read
+
+
 def read_assignment(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not name or not equals:
@@ -151,5 +176,15 @@ SIZE = Kind("SIZE", "bytes, or a size such as 64k, 10M or 1G", read_size)
 URL_PATH = Kind("/PATH", "a path that starts with / and has no query, fragment or space", read_url_path)
 NETWORK = Kind("CIDR", "an address, or a network such as 10.0.0.0/8 with no bits set beyond its length", read_network)
 HOST_NAME = Kind("NAME", "a host name, without scheme, path or wildcard", read_host_name)
+ORIGIN = Kind("ORIGIN", "*, an origin such as https://app.example, or regex: and a pattern for whole origins", read_origin)
+HEADER_NAME = Kind("HEADER", "the name of a header", read_header_name)
+KEY = Kind("KEY", "visible ASCII characters without spaces", _checked(is_api_key), is_secret=True)
+# The query may hold a key of ours.
+HTTP_URL = Kind("URL", "a URL of http or https, without user and fragment", _checked(is_http_url), is_secret=True)
+PROTECTED_URL = Kind("URL", "an https URL; http on this machine only", _checked(is_protected_url))
+SCOPE = Kind("SCOPE", "visible ASCII characters without spaces and quotes", _checked(is_scope))
+USER = Kind("USER", "the id of a user", read_text)
+AUDIENCE = Kind("AUDIENCE", "what tokens for us have as their audience", read_text)
+REALM = Kind("REALM", "printable ASCII characters", read_text)
 ASSIGNMENT = Kind("NAME=VALUE", "NAME=VALUE", read_assignment)
 SERVERS = Kind("sse|stream", "sse, stream or both", read_servers)

@@ -6,6 +6,7 @@ down here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from operator import itemgetter
 from typing import Any, Final
@@ -278,19 +279,23 @@ async def list_changes(stage: Stage) -> None:
 
 @feature("resource updates")
 async def resource_updates(stage: Stage) -> None:
-    """Of what was subscribed to, while it was."""
+    """Of what was subscribed to, and while it was: then the server is told that nobody wants to hear of it any more."""
+    one, two = (f"matrix://{stage.cell}/{stage.sees_frames}/{number}" for number in ("one", "two"))
     async with stage.open_client(listens=True) as client:
-        async with client.listen("matrix://one", "matrix://two"):
-            for uri in ("matrix://three", "matrix://two", "matrix://one"):
-                await client.call("touch", {"uri": uri})
-            assert await client.hear("notifications/resources/updated") == {"uri": "matrix://two"}
-            assert await client.hear("notifications/resources/updated") == {"uri": "matrix://one"}
-        await client.call("touch", {"uri": "matrix://one"})
-        # What comes in its turn after that has to be the next that is heard.
-        async with client.listen("matrix://two"):
-            await client.call("touch", {"uri": "matrix://two"})
-            assert await client.hear("notifications/resources/updated") == {"uri": "matrix://two"}
-        assert client.unheard == []
+
+        async def touch(uri: str) -> str:
+            outcome = await client.call("touch", {"uri": uri})
+            told: str = outcome.result["content"][0]["text"]
+            return told
+
+        async with client.listen(one, two):
+            assert [await touch(uri) for uri in (one + "/other", two, one)] == ["told 0", "told 1", "told 1"]
+            assert await client.hear("notifications/resources/updated") == {"uri": two}
+            assert await client.hear("notifications/resources/updated") == {"uri": one}
+        while await touch(one) != "told 0":
+            pass
+        # What was still said has been said by now.
+        assert {notification["params"]["uri"] for notification in client.unheard} <= {one}
 
 
 # What the server asks
@@ -423,6 +428,26 @@ async def rounds_of_questions(stage: Stage) -> None:
     await ask(stage, [[FORM], [PROMPT], [PAGE], [ROOTS_QUESTION]], [[FILLED_IN], [REPLY], [{"action": "accept"}], [ROOTS]])
 
 
+@feature("questions while another call runs")
+async def question_beside_a_call(stage: Stage) -> None:
+    """Where the question says nowhere to which call it belongs, it comes on the standalone stream."""
+    cell = stage.cell
+    name = f"{cell} {stage.sees_frames} beside"
+    needs_standalone = cell.transport == "json" or cell.spoken == "legacy"
+    async with stage.open_client(ASKABLE, listens=needs_standalone) as client:
+
+        async def ask_beside() -> None:
+            if not (cell.is_translated and cell.client == "modern"):
+                # There another call of a client that can be asked runs in another process, which knows nothing of it.
+                await client.call("await", {"mark": f"{name} held"})
+            outcome = await client.call("ask", {"rounds": [[FORM]]}, answer)
+            expected = text("answered", structuredContent={"answers": [[FILLED_IN]]})
+            assert outcome.result == cell.result("tools/call", expected)
+
+        await client.cancel("tools/call", {"name": "hold", "arguments": {"name": name}}, ask_beside)
+        assert client.questions == [FORM]
+
+
 @feature("questions of prompts and resources")
 async def other_questions(stage: Stage) -> None:
     cell = stage.cell
@@ -434,6 +459,17 @@ async def other_questions(stage: Stage) -> None:
         read = await client.request("resources/read", {"uri": "matrix://ask"}, answer)
         assert read.result == cell.result("resources/read", {"contents": [{"uri": "matrix://ask", "text": words}]})
         assert client.questions == [THE_QUESTION, THE_QUESTION]
+
+
+@feature("questions outside any call")
+async def questions_outside(stage: Stage) -> None:
+    """A server of before may ask whenever it likes; nothing but the standalone stream can carry that."""
+    async with stage.open_client({"roots": {}}, listens=True) as client:
+        wondered = await client.call("wonder", {}, answer)
+        assert wondered.result == text("I wonder")
+        learned = await client.call("learned", {}, answer)
+        assert learned.result == text(json.dumps(ROOTS))
+        assert client.questions == [ROOTS_QUESTION]
 
 
 @feature("questions beyond what is declared")

@@ -195,7 +195,8 @@ class LegacyClient(RawClient):
     ) -> Outcome:
         if request_id is None:
             request_id = next(self._ids)
-        self._answer = answer
+        if answer is not cannot_be_asked:
+            self._answer = answer
         message = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": _params(params, token, {})}
         self._nursery.start_soon(self._send, message)
         while request_id not in self._responses:

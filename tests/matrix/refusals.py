@@ -47,6 +47,15 @@ async def nothing_but_the_answer(stage: Stage) -> None:
         assert client.unheard == []
 
 
+async def the_server_is_told(stage: Stage) -> None:
+    """A server that asks all the same gets an error at once, and its client hears nothing of it."""
+    async with stage.open_client({"roots": {}}) as client:
+        await client.call("wonder", {})
+        learned = await client.call("learned", {})
+        assert learned.result == stage.cell.result("tools/call", text('{"error": -32601}'))
+        assert client.questions == []
+
+
 async def a_probe_is_understood(stage: Stage) -> None:
     """A modern client that comes all the same asks first, and goes on as it is answered.
 
@@ -92,6 +101,20 @@ REFUSALS: Final = [
         lambda cell: _is_modern_over_sse(cell) and cell.spoken == "modern",
         _NOT_DEFINED
         + "; the SDK speaks it there all the same, to a server that answers, and refuses such a question itself",
+    ),
+    Refusal(
+        None,
+        frozenset({"questions outside any call"}),
+        lambda cell: cell.spoken == "modern",
+        'Of a modern server nobody expects any: "The server MUST NOT write JSON-RPC requests to stdout" (2026-07-28, stdio)',
+    ),
+    Refusal(
+        None,
+        frozenset({"questions outside any call"}),
+        lambda cell: cell.client == "modern" and cell.spoken == "legacy" and cell.transport != "sse",
+        'To a modern client questions come "embedded as input requests inside an InputRequiredResult" (2026-07-28, '
+        "Streamable HTTP §Receiving Messages), and outside any call there is no result",
+        the_server_is_told,
     ),
     Refusal(
         None,

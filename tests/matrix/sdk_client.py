@@ -142,7 +142,8 @@ class SDKClient:
         request_id: int | str | None = None,
     ) -> Outcome:
         """Make a request, and answer whatever is asked in the course of it."""
-        self._answer = answer
+        if answer is not cannot_be_asked:
+            self._answer = answer
         try:
             return Outcome(None, {"result": as_json(await self._request(method, params or {}, token))})
         except MCPError as error:

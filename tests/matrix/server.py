@@ -14,7 +14,8 @@ becomes either, by the first message that it gets, and stays so.
     log {messages}       logs, if it is loud enough
     ask {rounds}         puts the questions of each round, one round after another, and answers with all the answers
     visit {url}          wants a page to be visited first, and says so with an error where there is one for it
-    change {kinds}       says that lists have changed; touch {uri}: that a resource has
+    change {kinds}       says that lists have changed; touch {uri}: that a resource has, and how often it has said so
+    wonder               asks for roots once it has answered; learned: is answered with what came of it
     hold {name}          waits until it is released or cancelled
     mark {mark}          says that something has happened; await {mark}: waits until it has
 
@@ -94,12 +95,13 @@ class Server:
         self.held: dict[Any, Call] = {}
         self.questions: dict[int, Call] = {}
         self.asked = 0
+        self.wondering: list[Call] = []
+        self.roots: Any = None
 
     # Out
 
     def say(self, **message: Any) -> None:
         sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
-        sys.stdout.flush()
 
     def finish(self, call: Call, result: dict[str, Any]) -> None:
         """Answer a call, with what the era wants to have in a result."""
@@ -127,6 +129,10 @@ class Server:
                 else:
                     if result is not None:
                         self.finish(call, result)
+            case {"id": "wondering"}:
+                self.roots = _answer(message)
+                for call in self.wondering:
+                    self.finish(call, {"content": [_text(json.dumps(self.roots))]})
             case {"id": question} if question in self.questions:
                 self.take_answer(question, message)
 
@@ -234,13 +240,22 @@ class Server:
         wanted = self.listens[call.id] = call.params["notifications"]
         self.say(method="notifications/subscriptions/acknowledged", params={"notifications": wanted, "_meta": _of(call.id)})
 
-    def announce(self, method: str, params: dict[str, Any], kind: str) -> None:
+    def announce(self, method: str, params: dict[str, Any], kind: str) -> int:
+        """Say something to all who want to hear it, and return how many that are."""
         uri = params.get("uri")
-        if self.era == "legacy" and (uri is None or uri in self.subscribed):
+        if self.era == "legacy":
+            if uri is not None and uri not in self.subscribed:
+                return 0
             self.say(method=method, params=params)
-        for listen_id, wanted in self.listens.items():
-            if uri in wanted.get(kind, ()) if uri else wanted.get(kind):
-                self.say(method=method, params={**params, "_meta": _of(listen_id)})
+            return 1
+
+        def is_wanted(by: dict[str, Any]) -> bool:
+            return uri in by.get(kind, ()) if uri else kind in by
+
+        listening = [number for number, wanted in self.listens.items() if is_wanted(wanted)]
+        for number in listening:
+            self.say(method=method, params={**params, "_meta": _of(number)})
+        return len(listening)
 
     # Tools
 
@@ -288,8 +303,8 @@ class Server:
         return {"content": [_text("changed")]}
 
     def tool_touch(self, call: Call, uri: str) -> dict[str, Any]:
-        self.announce("notifications/resources/updated", {"uri": uri}, "resourceSubscriptions")
-        return {"content": [_text("touched")]}
+        told = self.announce("notifications/resources/updated", {"uri": uri}, "resourceSubscriptions")
+        return {"content": [_text(f"told {told}")]}
 
     def tool_hold(self, call: Call, name: str) -> None:
         self.held[call.id] = call
@@ -324,6 +339,16 @@ class Server:
             return {"content": [_text(f"visited {url}")]}
         self.marks.add(url)
         raise Refused(-32042, "URL elicitation required", {"elicitations": [{**_page(url), "elicitationId": "visit-1"}]})
+
+    def tool_wonder(self, call: Call) -> None:
+        self.finish(call, {"content": [_text("I wonder")]})
+        if self.era == "legacy":
+            self.say(id="wondering", method="roots/list")
+
+    def tool_learned(self, call: Call) -> None:
+        self.wondering.append(call)
+        if self.roots is not None:
+            self.finish(call, {"content": [_text(json.dumps(self.roots))]})
 
     def ask(self, call: Call, rounds: list[list[Any]]) -> dict[str, Any] | None:
         if self.era == "legacy":
@@ -360,7 +385,7 @@ class Server:
     def take_answer(self, question: int, message: dict[str, Any]) -> None:
         call = self.questions.pop(question)
         number = call.open.pop(question)
-        call.answers[-1][number] = message["result"] if "result" in message else {"error": message["error"]["code"]}
+        call.answers[-1][number] = _answer(message)
         if not call.open:
             result = self.ask_next_round(call)
             if result is not None:
@@ -377,6 +402,10 @@ class Server:
 
 def _identifier(method: str) -> str:
     return method.replace("/", "_")
+
+
+def _answer(message: dict[str, Any]) -> Any:
+    return message["result"] if "result" in message else {"error": message["error"]["code"]}
 
 
 def _text(text: str) -> dict[str, Any]:
@@ -397,3 +426,5 @@ if __name__ == "__main__":
     server = Server(None if era == "dual" else "legacy" if era == "legacy" else "modern")
     for line in sys.stdin.buffer:
         server.take(json.loads(line))
+        # Only now: what follows from one message is read at once.
+        sys.stdout.flush()

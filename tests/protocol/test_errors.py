@@ -46,6 +46,10 @@ EVERY_ERROR = sorted(
         (errors.BodyTooSlow, 408, -32000),
         (errors.HostRefused, 403, -32000),
         (errors.OriginRefused, 403, -32000),
+        (errors.AuthenticationError, 401, -32000),
+        (errors.MalformedCredentials, 400, -32000),
+        (errors.InsufficientScope, 403, -32000),
+        (errors.AuthenticationUnavailable, 503, -32000),
         (errors.TooManySessions, 503, -32000),
         (errors.ShuttingDown, 503, -32000),
         (errors.CommandFailed, 502, -32603),
@@ -53,6 +57,7 @@ EVERY_ERROR = sorted(
         (errors.LineTooLong, 200, -32603),
         (errors.RequestTimedOut, 200, -32001),
         (errors.ListenError, 500, -32603),
+        (errors.KeyFileError, 500, -32603),
     ],
 )
 def test_an_error_has_the_status_and_the_code_that_clients_know(kind: type[TrioproxyError], status: int, code: int) -> None:
@@ -107,6 +112,19 @@ def test_an_error_response_carries_the_evidence_as_data() -> None:
         "code": -32603,
         "message": "the server was killed by SIGKILL",
         "data": {"signal": "SIGKILL", "stderr": ["bye"], "restarts": 0},
+    }
+
+
+@pytest.mark.parametrize("kind", [errors.AuthenticationError, errors.MalformedCredentials, errors.InsufficientScope])
+def test_whoever_is_not_let_in_is_told_how_to_ask(kind: type[TrioproxyError]) -> None:
+    """RFC 9110 §15.5.2: a 401 has at least one challenge."""
+    assert kind("so it is").headers == ((b"www-authenticate", b'Bearer realm="mcp"'),)
+
+
+def test_a_missing_scope_is_named_in_the_data() -> None:
+    assert errors.InsufficientScope("so it is", scopes=["a", "b"]).data == {
+        "error": "insufficient_scope",
+        "required_scopes": ["a", "b"],
     }
 
 

@@ -33,7 +33,7 @@ class HTTPWithSSE:
         """Serve the GET: open a session, and carry everything that its server says."""
         if exchange.method != "GET":
             raise MethodNotAllowed(f"{exchange.method} is not served here", headers=((b"allow", b"GET"),))
-        session = await self._directory.open(single_stream=True)
+        session = await self._directory.open(exchange.principal, single_stream=True)
         try:
             prefix = exchange.scope["root_path"]
             location = f"{prefix}{self._config.endpoints.message_endpoint}?session_id={session.id}"
@@ -63,4 +63,4 @@ class HTTPWithSSE:
         values = exchange.query.get("session_id") or exchange.query.get("sessionId")
         if not values:
             raise SessionRequired("session_id is missing: POST to the address that the endpoint event has given")
-        return self._directory.find(values[0], single_stream=True)
+        return self._directory.find(values[0], exchange.principal, single_stream=True)

@@ -16,6 +16,7 @@ from typing import Final
 
 from ..config import Config
 from ..exchange import OPENING, Exchange
+from ..metrics import Metrics
 from ..modern_children import ModernChildren
 from ..protocol.envelope import check_envelope, check_notification_header
 from ..protocol.errors import status_of_code
@@ -30,8 +31,9 @@ STREAM_AFTER: Final = 15.0
 class Modern:
     """What the endpoint at `--stream-endpoint` does with modern messages."""
 
-    def __init__(self, config: Config, children: ModernChildren) -> None:
+    def __init__(self, config: Config, children: ModernChildren, metrics: Metrics) -> None:
         self._json_only = config.json_response
+        self._metrics = metrics
         self._children = children
 
     async def serve(self, exchange: Exchange, message: Request | Notification) -> None:
@@ -51,13 +53,18 @@ class Modern:
             return
         assert type(message) is Request
         envelope = check_envelope(message, exchange.header_values)
-        async with self._children.open_call(message, envelope, exchange.header_values, only_answer=only_answer) as call:
-            if not await call.wait_briefly():
-                await exchange.run_while_connected(partial(call.wait, math.inf if only_answer else STREAM_AFTER))
-            if call.answer is not None and (call.is_error or not is_listen):
-                await exchange.respond_json(_status(call.answer) if call.is_error else 200, call.answer)
-            else:
-                await exchange.carry(call, first=b"" if await call.wait(0) else OPENING)
+        async with self._children.open_call(
+            message, envelope, exchange.header_values, exchange.principal, only_answer=only_answer
+        ) as call:
+            try:
+                if not await call.wait_briefly():
+                    await exchange.run_while_connected(partial(call.wait, math.inf if only_answer else STREAM_AFTER))
+                if call.answer is not None and (call.is_error or not is_listen):
+                    await exchange.respond_json(_status(call.answer) if call.is_error else 200, call.answer)
+                else:
+                    await exchange.carry(call, first=b"" if await call.wait(0) else OPENING)
+            finally:
+                self._metrics.note_call("modern", message.method, call.outcome, call.seconds)
 
 
 def _status(error: bytes) -> int:

@@ -119,7 +119,7 @@ class StreamableHTTP:
             # sending a new InitializeRequest without a session ID attached" (Transports §Session Management, 4).
             self._find_session(exchange)
             raise InvalidRequest("the session is initialized already")
-        session = await self._directory.open(mixes=not self._json_only)
+        session = await self._directory.open(exchange.principal, mixes=not self._json_only)
         try:
             stream = await session.submit([request])
             assert stream is not None
@@ -227,7 +227,7 @@ class StreamableHTTP:
     def _find_session(self, exchange: Exchange, messages: list[Message] | None = None) -> Session:
         session_id = exchange.header(b"mcp-session-id")
         if session_id is not None:
-            return self._directory.find(session_id.decode("latin-1"))
+            return self._directory.find(session_id.decode("latin-1"), exchange.principal)
         _refuse_modern(messages or ())
         raise SessionRequired("Mcp-Session-Id is missing: begin with initialize, and send the id that it returns")
 
@@ -246,7 +246,7 @@ class StreamableHTTP:
             # There is no server that it could be meant for.
             await exchange.respond(202)
             return
-        session = await self._directory.open(mixes=not self._json_only, declines=True)
+        session = await self._directory.open(exchange.principal, mixes=not self._json_only, declines=True)
         try:
             if not (type(messages[0]) is Request and messages[0].method == "initialize"):
                 await exchange.run_while_connected(partial(session.shake_hands, revision))

@@ -12,9 +12,13 @@
     │   ├── EventNotFound         Last-Event-ID names no event that can be replayed
     │   ├── PathNotFound, MethodNotAllowed, NotAcceptable, UnsupportedMediaType
     │   ├── BodyTooLarge, BodyTooSlow
-    │   └── HostRefused, OriginRefused
+    │   ├── HostRefused, OriginRefused
+    │   ├── AuthenticationError   nobody says who it is, or nobody that we know
+    │   ├── MalformedCredentials  who it is, is said in a way that can't be read
+    │   └── InsufficientScope     we know who it is, and it may not do that
     ├── Unavailable               right, but not now; the same again later may work
     │   ├── TooManySessions
+    │   ├── AuthenticationUnavailable  whoever could tell who it is does not
     │   └── ShuttingDown
     ├── ChildError                the stdio server failed
     │   ├── CommandFailed         it could not be started, or ended before it answered anything
@@ -22,6 +26,7 @@
     │   ├── LineTooLong           it wrote a line over the limit
     │   └── RequestTimedOut       it did not answer in time
     ├── ListenError               we can't serve where we were told to
+    ├── KeyFileError              the file of API keys can't be used
     └── ForcedEnd                 we were told to stop a second time
 
 The pure half raises these; an endpoint turns one into HTTP with `status_and_code` and nothing else.  Messages carry the
@@ -31,6 +36,7 @@ evidence (what came, what was expected, the limit) and no internals: they reach 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 PARSE_ERROR = -32700
@@ -47,6 +53,10 @@ SESSION_NOT_FOUND = -32001
 HEADER_MISMATCH = -32020
 MISSING_CLIENT_CAPABILITY = -32021
 UNSUPPORTED_PROTOCOL_VERSION = -32022
+
+# "MUST send a WWW-Authenticate header field containing at least one challenge" (RFC 9110 §15.5.2); whoever knows the
+# configuration says more (`auth.authenticator`).
+_ANY_CHALLENGE = (b"www-authenticate", b'Bearer realm="mcp"')
 
 
 class TrioproxyError(Exception):
@@ -143,6 +153,38 @@ class OriginRefused(ProtocolError):
     """The Origin header names a page that may not call us."""
 
 
+class AuthenticationError(ProtocolError):
+    """The request says not who sends it, or its credentials are not good.
+
+    Args:
+      error: the code of RFC 6750 §3.1, such as `invalid_token`; empty where there were no credentials.
+    """
+
+    def __init__(self, message: str, *, error: str = "") -> None:
+        super().__init__(message, headers=(_ANY_CHALLENGE,))
+        self.error = error
+
+
+class MalformedCredentials(ProtocolError):
+    """The credentials come twice, or are none that HTTP knows."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers=(_ANY_CHALLENGE,))
+
+
+class InsufficientScope(ProtocolError):
+    """Whoever it is, it would need more rights.
+
+    Args:
+      scopes: all that the request needs, so that a client can ask for them at once.
+    """
+
+    def __init__(self, message: str, *, scopes: Iterable[str] = ()) -> None:
+        self.scopes = tuple(scopes)
+        data = {"error": "insufficient_scope", "required_scopes": list(self.scopes)}
+        super().__init__(message, data=data, headers=(_ANY_CHALLENGE,))
+
+
 class Unavailable(TrioproxyError):
     """Nothing is wrong with the request; the same again later may work."""
 
@@ -152,6 +194,10 @@ class Unavailable(TrioproxyError):
 
 class TooManySessions(Unavailable):
     """As many sessions are open as may be."""
+
+
+class AuthenticationUnavailable(Unavailable):
+    """Whoever could tell whether the credentials are good does not say; so they don't count."""
 
 
 class ShuttingDown(Unavailable):
@@ -182,6 +228,10 @@ class ListenError(TrioproxyError):
     """We can't serve where, or with the certificate that, we were told to."""
 
 
+class KeyFileError(TrioproxyError):
+    """The file of API keys can't be read, or holds something that is no key."""
+
+
 class ForcedEnd(TrioproxyError):
     """We were told to stop a second time, and did not wait for anything."""
 
@@ -207,6 +257,10 @@ _STATUS_AND_CODE: dict[type[TrioproxyError], tuple[int, int]] = {
     BodyTooSlow: (408, SERVER_ERROR),
     HostRefused: (403, SERVER_ERROR),
     OriginRefused: (403, SERVER_ERROR),
+    # Authorization §Error Handling: 401, 403, and 400 for a "malformed authorization request".
+    AuthenticationError: (401, SERVER_ERROR),
+    MalformedCredentials: (400, SERVER_ERROR),
+    InsufficientScope: (403, SERVER_ERROR),
     ProtocolError: (400, INVALID_REQUEST),
     Unavailable: (503, SERVER_ERROR),
     RequestTimedOut: (200, REQUEST_TIMED_OUT),

@@ -10,7 +10,7 @@ Names are compared without their ports: any port of a machine that is allowed is
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from .errors import HostRefused, OriginRefused
@@ -29,14 +29,18 @@ class OriginPolicy:
       names: the host names that we answer to, beside those of the loopback interface.
       is_local: only this machine can reach us, so that its own pages may call us; else theirs are strangers' as well, to
         whoever else can.
+      admits: tells of any other origin whether its pages may call us all the same (`cors`).
     """
 
-    def __init__(self, names: Collection[str] = (), *, is_local: bool = True) -> None:
+    def __init__(
+        self, names: Collection[str] = (), *, is_local: bool = True, admits: Callable[[str], bool] = lambda origin: False
+    ) -> None:
         # An address of IPv6 is bare on the command line, and in brackets in a header.
         headers = (f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name for name in names)
         named = {normalised for name in headers if (normalised := host_name(name))}
         self._names = LOOPBACK_NAMES | named
         self._origins = self._names if is_local else named
+        self._admits = admits
         # Clients send the same few values again and again, and taking one apart costs more than the rest of the check.
         self._known_good: set[tuple[bytes | None, bytes | None]] = set()
 
@@ -51,8 +55,11 @@ class OriginPolicy:
             return
         if host is not None and host_name(host.decode("latin-1")) not in self._names:
             raise HostRefused(f"Host {_shown(host)} is not a name of this server; --allowed-host makes it one")
-        if origin is not None and origin_name(origin.decode("latin-1")) not in self._origins:
-            raise OriginRefused(f"Origin {_shown(origin)} may not call this server; --allowed-host lets it")
+        if origin is not None and origin_name(text := origin.decode("latin-1")) not in self._origins:
+            if not self._admits(text):
+                raise OriginRefused(f"Origin {_shown(origin)} may not call this server; --cors-origin lets it")
+            # Not remembered: who is asked may say something else the next time.
+            return
         if len(self._known_good) < 64:
             self._known_good.add((host, origin))
 

@@ -29,18 +29,20 @@ class Flight:
     """A request on its way: who asked, on which stream the answer goes, and until when it may take.
 
     Attributes:
-      expires_at: on the caller's clock, in seconds; infinity for never.
+      departed_at, expires_at: on the caller's clock, in seconds; infinity for never.
       is_cancelled: the client does not want the answer any more.
     """
 
-    __slots__ = ("expires_at", "is_cancelled", "request_id", "stream", "time_limit", "token")
+    __slots__ = ("departed_at", "expires_at", "is_cancelled", "method", "request_id", "stream", "time_limit", "token")
 
     def __init__(self, request: Request, stream: Stream, time_limit: float, now: float) -> None:
         self.request_id = request.id
+        self.method = request.method
         self.token = request.progress_token
         self.stream = stream
         self.is_cancelled = False
         self.time_limit = time_limit
+        self.departed_at = now
         self.expires_at = now + time_limit
 
 
