@@ -24,13 +24,13 @@ PREFLIGHT = {
 }
 
 
-def said(answer: wire.Answer) -> dict[str, str]:
+def said(answer: wire.Answer | wire.Stream) -> dict[str, str]:
     """Return what an answer says to browsers."""
     prefix = "access-control-"
     return {name.removeprefix(prefix): value for name, value in answer.headers.items() if name.startswith(prefix)}
 
 
-def may_be_read(answer: wire.Answer, origin: str = APP) -> bool:
+def may_be_read(answer: wire.Answer | wire.Stream, origin: str = APP) -> bool:
     """Whether a browser would show an answer to the page that asked, and its session id, too."""
     headers = said(answer)
     return headers.get("allow-origin") in (origin, "*") and "Mcp-Session-Id" in headers["expose-headers"]

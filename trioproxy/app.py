@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any
 
+from .auth import AuthRequest, HttpError
+from .auth.authenticator import Authenticator
 from .config import Config, CorsOptions, ListenConfig, is_url_path
 from .directory import Directory
 from .endpoints.http_sse import HTTPWithSSE
@@ -21,7 +23,7 @@ from .endpoints.streamable_http import StreamableHTTP
 from .exchange import ClientLeft, Exchange
 from .modern_children import ModernChildren
 from .protocol.cors import CorsHeaders
-from .protocol.errors import HostRefused, OriginRefused, PathNotFound, TrioproxyError
+from .protocol.errors import HostRefused, MethodNotAllowed, OriginRefused, PathNotFound, TrioproxyError
 from .protocol.origins import OriginPolicy
 
 logger = logging.getLogger("trioproxy.app")
@@ -34,12 +36,15 @@ Endpoint = Callable[[Exchange], Awaitable[None]]
 class Application:
     """What a listener serves."""
 
-    def __init__(self, config: Config, directory: Directory) -> None:
+    def __init__(self, config: Config, directory: Directory, authenticator: Authenticator) -> None:
         status = Status(config, directory)
+        self._authenticator = authenticator
         paths = config.endpoints
         self._ping = status.ping
         self._metrics = directory.metrics
         self._endpoints: dict[str, Endpoint] = {paths.health_endpoint: status.health}
+        # What says nothing that a stranger must not hear, and is asked by those who have no credentials.
+        self._open_paths = {paths.health_endpoint, *(() if paths.metrics_auth else ("/metrics",))}
         if paths.metrics:
             self._endpoints["/metrics"] = Measurements(directory)
         if "stream" in paths.servers:
@@ -81,10 +86,17 @@ class Application:
             if exchange.path == "/ping":
                 await self._ping(exchange)
                 return
+            if exchange.path in self._authenticator.metadata_paths:
+                await self._serve_metadata(exchange)
+                return
+            if exchange.path not in self._open_paths:
+                exchange.principal = await self._authenticator.authenticate(AuthRequest(scope))
             endpoint = self._endpoints.get(exchange.path)
             if endpoint is None:
                 raise PathNotFound(f"nothing is served at {exchange.path[:200]!r}")
             await endpoint(exchange)
+        except HttpError as error:
+            await exchange.respond(error.status, error.body, error.headers)
         except TrioproxyError as error:
             logger.debug("%s %s refused: %s", exchange.method, exchange.path, error)
             await exchange.refuse(error)
@@ -93,6 +105,12 @@ class Application:
         if exchange.refusal is not None:
             status, kind = exchange.refusal
             self._metrics.refusals.add(str(status), kind.__name__)
+
+    async def _serve_metadata(self, exchange: Exchange) -> None:
+        """Serve the protected resource metadata, by which a client without a token finds who gives one (RFC 9728)."""
+        if exchange.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(f"{exchange.method} is not served here", headers=((b"allow", b"GET, HEAD"),))
+        await exchange.respond_json(200, self._authenticator.metadata(AuthRequest(exchange.scope)))
 
     def _admit(self, exchange: Exchange) -> None:
         """Let in who may call us, and let pages among them read the answer.

@@ -38,8 +38,6 @@ from .values import QUESTION
 DEMO = (sys.executable, "-m", "trioproxy.demo")
 
 _FILES = 65536
-_PROTECTIONS = ("MCP_PROXY_API_KEY", "MCP_PROXY_AUTH_", "MCP_PROXY_OAUTH_")
-
 _SECTIONS: Mapping[str, Callable[..., Any]] = {
     "child": ChildConfig,
     "listen": ListenConfig,
@@ -84,18 +82,7 @@ def read_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Config
         return f"trioproxy {__version__}\n"
     # An option on the command line replaces all that the environment says about it, and what is replaced is never read:
     # Kubernetes sets MCP_PROXY_PORT=tcp://... beside a service called mcp-proxy, and --port is the way out.
-    _refuse_promises(environ)
     return configure(_by_option(read_environment(environ)) | _by_option(words), command)
-
-
-def _refuse_promises(environ: Mapping[str, str]) -> None:
-    """Refuse a variable that asks for protection which there is not.
-
-    Other unknown variables are harmless; who sets one of these would believe the door to be locked.
-    """
-    for name in sorted(environ):
-        if environ[name] and (name.startswith(_PROTECTIONS) or name == "AUTH_SERVER_URL"):
-            raise ConfigError(f"{name} is set, and this version can't authenticate anybody; unset it to serve without")
 
 
 def read_words(argv: Sequence[str]) -> tuple[list[Given], tuple[str, ...]]:

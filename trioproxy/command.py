@@ -67,7 +67,8 @@ def _abandon(process: subprocess.Popen[bytes]) -> None:
 def _environment(config: ChildConfig) -> Iterator[tuple[str, str]]:
     for name, value in os.environ.items():
         # Ours may hold keys; they are none of the child's business.
-        if not name.startswith("MCP_PROXY_") and (config.pass_environment or name in _MINIMAL_ENVIRONMENT):
+        is_ours = name.startswith("MCP_PROXY_") or name == "AUTH_SERVER_URL"
+        if not is_ours and (config.pass_environment or name in _MINIMAL_ENVIRONMENT):
             yield name, value
     yield from config.environment.items()
 

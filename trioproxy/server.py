@@ -23,12 +23,13 @@ from typing import Final
 import trio
 
 from .app import Application
+from .auth.authenticator import Authenticator, open_authenticator
 from .config import Config
 from .directory import Directory, open_directory
 from .listener import Listener, open_listener
 from .metrics import Metrics
 from .notify import ServiceManager
-from .protocol.errors import ForcedEnd, ListenError
+from .protocol.errors import ForcedEnd, KeyFileError, ListenError
 
 logger = logging.getLogger("trioproxy")
 
@@ -44,7 +45,7 @@ class Proxy:
       urls: where they find each.
     """
 
-    def __init__(self, config: Config, listener: Listener, directory: Directory) -> None:
+    def __init__(self, config: Config, listener: Listener, directory: Directory, authenticator: Authenticator) -> None:
         paths = config.endpoints
         self.urls: Final = tuple(
             f"{listener.url}{config.listen.root_path}{path}"
@@ -55,6 +56,7 @@ class Proxy:
         self._config = config
         self._listener = listener
         self._directory = directory
+        self._authenticator = authenticator
 
     @property
     def state(self) -> str:
@@ -70,13 +72,15 @@ class Proxy:
         """Return once the first child has answered, or has at least stayed alive."""
         await self._directory.proven.wait()
 
-    def reload_certificate(self) -> None:
-        """Read the certificate files again.
+    def reload(self) -> None:
+        """Read the certificate files and the file of keys again, where there are any.
 
         Raises:
-          ListenError: they can't be read; the old ones stay in use.
+          ListenError, KeyFileError: one of them can't be read; what it said before stays in use.
         """
-        self._listener.reload_certificate()
+        if self._config.listen.ssl_cert is not None:
+            self._listener.reload_certificate()
+        self._authenticator.reload()
 
     async def stop(self) -> None:
         """Let running calls finish within their time, then end every stream and connection."""
@@ -103,15 +107,22 @@ async def open_proxy(config: Config) -> AsyncIterator[Proxy]:
     """
     metrics = Metrics()
     async with (
+        open_authenticator(config.auth, _endpoint_paths(config)) as authenticator,
         open_listener(config.listen, config.times.keep_alive_timeout, metrics) as listener,
         open_directory(config, metrics) as directory,
         trio.open_nursery() as nursery,
     ):
-        proxy = Proxy(config, listener, directory)
-        nursery.start_soon(listener.serve, Application(config, directory), config.limits.max_connections)
+        proxy = Proxy(config, listener, directory, authenticator)
+        nursery.start_soon(listener.serve, Application(config, directory, authenticator), config.limits.max_connections)
         yield proxy
         await proxy.stop()
         nursery.cancel_scope.cancel()
+
+
+def _endpoint_paths(config: Config) -> list[str]:
+    paths = config.endpoints
+    served = (("stream", paths.stream_endpoint), ("sse", paths.sse_endpoint))
+    return [path for kind, path in served if kind in paths.servers]
 
 
 async def serve(config: Config) -> None:
@@ -147,7 +158,7 @@ class _Steward:
         self.proxy: Proxy | None = None
         self.told_to_stop = trio.Event()
         self.is_forced = False
-        self._has_certificate = config.listen.ssl_cert is not None
+        self._has_files = config.listen.ssl_cert is not None or config.auth.api_key_file is not None
 
     async def obey_signals(
         self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -159,7 +170,7 @@ class _Steward:
         with trio.open_signal_receiver(*numbers) as signals:
             task_status.started()
             async for number in signals:
-                if number == signal.SIGHUP and self._has_certificate:
+                if number == signal.SIGHUP and self._has_files:
                     self._reload()
                 elif not self.told_to_stop.is_set():
                     self.told_to_stop.set()
@@ -172,10 +183,10 @@ class _Steward:
     def _reload(self) -> None:
         try:
             if self.proxy is not None:
-                self.proxy.reload_certificate()
-                logger.info("certificate read again")
-        except ListenError as error:
-            logger.error("SIGHUP: %s; the old certificate stays in use", error)
+                self.proxy.reload()
+                logger.info("certificate and keys read again, as far as there are any")
+        except (ListenError, KeyFileError) as error:
+            logger.error("SIGHUP: %s; what was read before stays in use", error)
 
 
 async def _announce(config: Config, proxy: Proxy) -> None:
@@ -183,7 +194,7 @@ async def _announce(config: Config, proxy: Proxy) -> None:
     await proxy.wait_proven()
     for url in proxy.urls:
         logger.info("serving at %s", url)
-    if not (config.listen.is_local or config.listen.ssl_verify_client):
+    if config.auth.is_open and not (config.listen.is_local or config.listen.ssl_verify_client):
         logger.warning("whoever reaches this port can use the server: nobody is asked who they are")
     if config.cors is not None and config.cors.is_open:
         logger.warning("--cors-origin '*': every page that somebody opens in a browser nearby can call the server")

@@ -149,8 +149,10 @@ def test_a_preflight_is_told_what_mcp_needs() -> None:
         (b"access-control-allow-methods", b"GET, POST, DELETE, OPTIONS"),
         (
             b"access-control-allow-headers",
-            b"Content-Type, Accept, Authorization, Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID, "
-            b"Mcp-Method, Mcp-Name",
+            (
+                b"Content-Type, Accept, Authorization, "
+                b"Mcp-Session-Id, MCP-Protocol-Version, Last-Event-ID, Mcp-Method, Mcp-Name"
+            ),
         ),
         (b"access-control-max-age", b"7200"),
     )

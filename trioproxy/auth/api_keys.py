@@ -76,7 +76,7 @@ def read_key_file(path: Path) -> list[str]:
       KeyFileError: it can't be read, or a line is no key; the message has its number, and nothing of the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise KeyFileError(f"can't read the keys in {path}: {error.strerror}") from error
     except UnicodeDecodeError:

@@ -16,6 +16,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ from ..protocol.urls import is_protected_url
 from . import Authenticate, AuthRequest, Principal, first_of
 from .api_keys import ApiKeys, KeyPlaces
 from .headers import header_auth, requiring
-from .remote import RemoteAuth
+from .remote import RemoteAuth, ask_server
 
 logger = logging.getLogger("trioproxy.auth")
 
@@ -155,9 +156,8 @@ async def open_authenticator(
                 logger.warning("%s has no key: nobody gets in with one", config.api_key_file)
         if config.server_url is not None:
             knows_tokens = config.oauth_issuer is not None
-            remote = RemoteAuth(
-                config.server_url, client, cache_time=config.cache_time, places=places, knows_tokens=knows_tokens
-            )
+            ask = partial(ask_server, config.server_url, client)
+            remote = RemoteAuth(ask, cache_time=config.cache_time, places=places, knows_tokens=knows_tokens)
             ways.append(remote.authenticate)
             if not is_protected_url(config.server_url):
                 logger.warning("the authentication server is asked over plain HTTP: who is on the way can read the keys")

@@ -12,8 +12,8 @@ import json
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -21,14 +21,14 @@ import trio
 from ..http_client import HttpClient, HttpClientError, Response, open_http_client
 from ..protocol.challenges import looks_like_token
 from ..protocol.errors import AuthenticationError, AuthenticationUnavailable
-from ..protocol.urls import add_query, shown_url
+from ..protocol.urls import add_query
 from . import Authenticate, AuthRequest, Principal
 from .api_keys import KeyPlaces, digest, key_principal
 
 logger = logging.getLogger("trioproxy.auth.remote")
 
 ASK_TIME: Final = 10.0
-"""Seconds for the server to answer, the wait for our turn to ask included."""
+"""Seconds for an answer, the wait for our turn to ask included."""
 CACHE_TIME: Final = 60.0
 _REFUSAL_TIME: Final = 5.0
 """Seconds for which a refusal is believed at most: a key that has just been made has to work soon."""
@@ -45,8 +45,7 @@ class RemoteAuth:
     """The way in for those whom an authentication server knows.
 
     Args:
-      url: where to ask; a query that is in it is kept.
-      client: with which to ask; without one, each question opens its own.
+      ask: gets the server's answer about a key, or raises HttpClientError.
       cache_time: seconds for which an answer is believed.
       knows_tokens: whether access tokens are somebody else's to judge.  Then they are not sent to this server, since we
         "MUST NOT accept or transit any other tokens" (MCP, Authorization §Token Handling).
@@ -54,15 +53,13 @@ class RemoteAuth:
 
     def __init__(
         self,
-        url: str,
-        client: HttpClient | None = None,
+        ask: Callable[[str], Awaitable[Response]],
         *,
         cache_time: float = CACHE_TIME,
         places: KeyPlaces | None = None,
         knows_tokens: bool = False,
     ) -> None:
-        self._url = url
-        self._client = client
+        self._ask = ask
         self._cache_time = cache_time
         self._places = places or KeyPlaces()
         self._knows_tokens = knows_tokens
@@ -97,20 +94,23 @@ class RemoteAuth:
             return principal
         # An answer that no longer holds must not be found again if the next one fails.
         self._known.pop(key_digest, None)
-        principal = await self._ask(key, key_digest)
+        principal = await self._learn(key, key_digest)
         time = self._cache_time if principal is not None else min(self._cache_time, _REFUSAL_TIME)
         self._known[key_digest] = principal, trio.current_time() + time
         while len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
         return principal
 
-    async def _ask(self, key: str, key_digest: bytes) -> Principal | None:
+    async def _learn(self, key: str, key_digest: bytes) -> Principal | None:
         try:
-            response = await self._request(key)
+            with trio.fail_after(ASK_TIME):
+                async with self._asking:
+                    response = await self._ask(key)
             principal = _read_answer(response, key_digest)
-        except (HttpClientError, ValueError) as error:
+        except (HttpClientError, trio.TooSlowError, ValueError) as error:
+            reason = f"no answer within {ASK_TIME:g} s" if isinstance(error, trio.TooSlowError) else error
             # Once, not at every request.
-            logger.log(logging.DEBUG if self._is_down else logging.ERROR, "authentication server: %s", error)
+            logger.log(logging.DEBUG if self._is_down else logging.ERROR, "authentication server: %s", reason)
             self._is_down = True
             raise AuthenticationUnavailable("the authentication server does not answer; try again later") from None
         if self._is_down:
@@ -118,22 +118,23 @@ class RemoteAuth:
         self._is_down = False
         return principal
 
-    async def _request(self, key: str) -> Response:
-        url = add_query(self._url, "apiKey", key)
-        accept = [(b"accept", b"application/json")]
-        with trio.move_on_after(ASK_TIME):
-            async with self._asking, _client(self._client) as client:
-                return await client.request("GET", url, headers=accept, time_limit=math.inf, max_size=_MAX_ANSWER)
-        raise HttpClientError(f"GET {shown_url(url)}: no answer within {ASK_TIME:g} s")
 
+async def ask_server(url: str, client: HttpClient | None, key: str) -> Response:
+    """Return the answer of the authentication server at `url` about a key.
 
-@asynccontextmanager
-async def _client(client: HttpClient | None) -> AsyncIterator[HttpClient]:
-    if client is not None:
-        yield client
-        return
-    async with open_http_client() as own:
-        yield own
+    Args:
+      url: a query that is in it is kept.
+      client: with which to ask; without one, this opens its own.
+
+    Raises:
+      HttpClientError: there is none.
+    """
+    if client is None:
+        async with open_http_client() as own:
+            return await ask_server(url, own, key)
+    accept = [(b"accept", b"application/json")]
+    asked = add_query(url, "apiKey", key)
+    return await client.request("GET", asked, headers=accept, time_limit=ASK_TIME, max_size=_MAX_ANSWER)
 
 
 def _read_answer(response: Response, key_digest: bytes) -> Principal | None:
@@ -177,4 +178,5 @@ def remote_auth(
     url: str, *, cache_time: float = CACHE_TIME, header_name: str = "x-api-key", in_query: bool = False
 ) -> Authenticate:
     """Return the way in for those whom the authentication server at `url` knows."""
-    return RemoteAuth(url, cache_time=cache_time, places=KeyPlaces(header_name, in_query)).authenticate
+    places = KeyPlaces(header_name, in_query)
+    return RemoteAuth(partial(ask_server, url, None), cache_time=cache_time, places=places).authenticate
