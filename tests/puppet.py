@@ -49,9 +49,13 @@ def die(params):
         os.kill(os.getpid(), params["signal"])
     os._exit(params["status"])
 for line in sys.stdin.buffer:
-    heard.append(line.decode("latin-1").rstrip("\n"))
     message = json.loads(line)
     method, params = message.get("method"), message.get("params", {})
+    if message.get("id") == "trioproxy-ping":
+        # Whoever asks for our health; nothing that a test has said.
+        answer(message, {})
+        continue
+    heard.append(line.decode("latin-1").rstrip("\n"))
     if method == "initialize":
         initialize(message)
     elif method == "notifications/say":

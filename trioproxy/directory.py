@@ -89,6 +89,7 @@ class Berth:
         self.tenant: Tenant | None = None
         self.claimed = trio.Event()
         self.was_run = False
+        self.is_fresh = True  # nobody has said anything to it
         self.opened_at = trio.current_time()
 
     @property
@@ -124,6 +125,7 @@ class Directory:
         self._nursery = nursery
         self._sessions: dict[str, Session] = {}
         self._spares: list[Berth] = []
+        self._lent = 0  # spares that are being asked something
         self._starting = 0  # spares that are about to be
         self._opening = 0  # sessions that are about to be
         self._berths = 0
@@ -237,10 +239,13 @@ class Directory:
         name = self._config.child.argv[0]
         return Translated(child, LegacyToModern(name, secrets.token_urlsafe, tries_handshake=tries_handshake))
 
-    async def move_in(self, make: Callable[[Child], T], principal: Principal | None = None) -> T:
+    async def move_in(self, make: Callable[[Child], T], principal: Principal | None = None, *, fresh: bool = False) -> T:
         """Return what `make` makes of a child, and run it: of a spare if there is one and it will do.
 
         A child that is to be told whom it is for is started for them.
+
+        Args:
+          fresh: only a child will do that has heard nothing yet.
 
         Raises:
           TooManySessions: there are as many as may be.
@@ -261,7 +266,7 @@ class Directory:
                 config = replace(ours, environment={**ours.environment, **variables})
                 berth = await self._nursery.start(self._run_berth, config)
             else:
-                berth = self._take_spare() or await self._nursery.start(self._run_berth, self._config.child)
+                berth = self._take_spare(fresh=fresh) or await self._nursery.start(self._run_berth, self._config.child)
         finally:
             self._opening -= 1
         if self.is_draining:
@@ -276,9 +281,24 @@ class Directory:
         self.keep_spares()
         return tenant
 
-    def _take_spare(self) -> Berth | None:
-        while self._spares:
-            berth = self._spares.pop(0)
+    def lend_spare(self) -> Berth | None:
+        """Return a spare to be asked something; nobody else gets it until `take_back`."""
+        berth = self._take_spare(fresh=False)
+        self._lent += berth is not None
+        return berth
+
+    def take_back(self, berth: Berth) -> None:
+        """Undo `lend_spare`."""
+        self._lent -= 1
+        berth.is_fresh = False
+        self._has_answered = self._has_answered or (berth.child is not None and berth.child.has_spoken)
+        if berth in self._all:
+            self._spares.append(berth)
+        self.keep_spares()
+
+    def _take_spare(self, *, fresh: bool) -> Berth | None:
+        for berth in [berth for berth in self._spares if berth.is_fresh or not fresh]:
+            self._spares.remove(berth)
             if berth.child is not None and berth.child.failure is None:
                 return berth
         return None
@@ -286,7 +306,7 @@ class Directory:
     def keep_spares(self, at_least: int = 0) -> None:
         """Start as many spares as are missing."""
         wanted = max(self._config.child.spares, at_least)
-        while not self.is_draining and len(self._spares) + self._starting < wanted:
+        while not self.is_draining and len(self._spares) + self._starting + self._lent < wanted:
             self._starting += 1
             self._nursery.start_soon(self._start_spare)
 

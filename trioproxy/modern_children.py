@@ -122,7 +122,7 @@ class ModernChildren:
         self._shared = {owner: shared for owner, shared in self._shared.items() if _lives(shared)}
         # Everybody's child stays; that of somebody who has gone need not.
         limit = None if principal is None else self._config.times.session_idle_timeout
-        multiplex = await self._directory.move_in(partial(Multiplex, idle_limit=limit), principal)
+        multiplex = await self._directory.move_in(partial(Multiplex, idle_limit=limit), principal, fresh=True)
         is_modern = False
         try:
             is_modern = self._config.upstream_protocol == "modern" or await self._is_modern(multiplex)

@@ -23,7 +23,7 @@ from ..protocol.challenges import looks_like_token
 from ..protocol.errors import AuthenticationError, AuthenticationUnavailable
 from ..protocol.urls import add_query
 from . import Authenticate, AuthRequest, Principal
-from .api_keys import KeyPlaces, digest, key_principal
+from .api_keys import KeyPlaces, digest, key_name
 
 logger = logging.getLogger("trioproxy.auth.remote")
 
@@ -156,9 +156,8 @@ def _read_answer(response: Response, key_digest: bytes) -> Principal | None:
     # Not what is merely true in some language or other: "false" is, in most.
     if answer.get("valid") is not True:
         return None
-    user_id = answer.get("userId")
-    if user_id is None:
-        return key_principal(key_digest, _AUTHORITY)
+    # Who has no other name has that of the key.
+    user_id = key_name(key_digest) if answer.get("userId") is None else answer["userId"]
     environment = {} if answer.get("env") is None else answer["env"]
     permissions = [] if answer.get("permissions") is None else answer["permissions"]
     if not isinstance(user_id, str):

@@ -1,7 +1,7 @@
 """Whether we are there, and whether a client that came now would be served.
 
-`/ping` says that the process lives.  `/healthz` says that a new session could be opened: 200 while it could, 503 while it
-could not, and in both cases why.
+`/ping` says that the process lives.  `/healthz` says that a new session could be opened, with a server that answers: 200
+while it could, 503 while it could not, and in both cases why.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..config import Config
 from ..directory import Directory
 from ..exchange import Exchange
+from ..health import Health
 from ..protocol.errors import MethodNotAllowed
 
 _ALLOW = ((b"allow", b"GET, HEAD"),)
@@ -20,6 +21,7 @@ class Status:
     def __init__(self, config: Config, directory: Directory) -> None:
         self._limit = config.limits.max_sessions
         self._directory = directory
+        self._health = Health(config, directory)
 
     async def ping(self, exchange: Exchange) -> None:
         """Serve `/ping`."""
@@ -31,6 +33,8 @@ class Status:
         _check_method(exchange)
         directory = self._directory
         state = directory.state
+        if state == "ready" and not await self._health.is_answering():
+            state = "unresponsive"
         saturation = len(directory) / self._limit if self._limit else 0.0
         server = {
             "state": state,

@@ -54,6 +54,11 @@ def refusal(request: Request) -> bytes:
     return _encode({"jsonrpc": "2.0", "id": request.id, "error": {"code": METHOD_NOT_FOUND, "message": message}})
 
 
+def ping_request() -> bytes:
+    """Ask a server whether it is there (Utilities §Ping)."""
+    return _encode({"jsonrpc": "2.0", "id": "trioproxy-ping", "method": "ping"})
+
+
 def listen_result(request_id: RequestId) -> bytes:
     """End a subscription gracefully, in the server's stead (2026-07-28, Subscriptions §Graceful Closure)."""
     result = {"resultType": "complete", "_meta": {SUBSCRIPTION_ID: request_id}}
