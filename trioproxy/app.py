@@ -39,6 +39,7 @@ class Application:
     def __init__(self, config: Config, directory: Directory, authenticator: Authenticator) -> None:
         status = Status(config, directory)
         self._authenticator = authenticator
+        self._asks = not config.auth.is_open
         paths = config.endpoints
         self._ping = status.ping
         self._metrics = directory.metrics
@@ -89,7 +90,7 @@ class Application:
             if exchange.path in self._authenticator.metadata_paths:
                 await self._serve_metadata(exchange)
                 return
-            if exchange.path not in self._open_paths:
+            if self._asks and exchange.path not in self._open_paths:
                 exchange.principal = await self._authenticator.authenticate(AuthRequest(scope))
             endpoint = self._endpoints.get(exchange.path)
             if endpoint is None:
@@ -125,7 +126,8 @@ class Application:
             if exchange.path != "/ping" or exchange.method == "OPTIONS":
                 raise
         else:
-            if self._cors is not None:
+            # Who names no origin is no page, and has no use for what is said about them.
+            if self._cors is not None and origin is not None:
                 exchange.common_headers = self._cors.of_answer(origin)
 
 

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from .cells import Cell, Stage
-from .features import FEATURES, Scene, text
+from .client import Outcome
+from .feature import Scene, text
+from .features import FEATURES
+from .legacy_clients import LegacySSEClient
+from .modern_client import envelope
 from .offers import LEGACY, MODERN, PREFIX, TOOLS
-from .raw_clients import LegacySSEClient, Outcome, envelope
 
 
 class Refusal(NamedTuple):

@@ -25,7 +25,8 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel
 
 from .cells import Cell
-from .raw_clients import Answer, Outcome, cannot_be_asked
+from .client import Answer, Outcome, cannot_be_asked
+from .client import Client as MatrixClient
 
 _CHANGES: dict[type[Any], str] = {
     ToolsListChanged: "notifications/tools/list_changed",
@@ -39,14 +40,11 @@ def as_json(model: BaseModel) -> dict[str, Any]:
     return model.model_dump(by_alias=True, mode="json", exclude_unset=True)
 
 
-class SDKClient:
-    """An SDK client in the shape of a `RawClient`."""
+class SDKClient(MatrixClient):
+    """An SDK client, as the scenes want it."""
 
     def __init__(self, cell: Cell, transport: Any, capabilities: dict[str, Any]) -> None:
-        self.questions: list[dict[str, Any]] = []
-        self.introduction: dict[str, Any] = {}
-        self._notifications: list[dict[str, Any]] = []
-        self._heard = trio.lowlevel.ParkingLot()
+        super().__init__()
         self._answer: Answer = cannot_be_asked
         self._level: str | None = None
         callbacks: dict[str, Any] = {}
@@ -95,8 +93,7 @@ class SDKClient:
         return result
 
     def _take(self, method: str, params: dict[str, Any]) -> None:
-        self._notifications.append({"method": method, "params": params})
-        self._heard.unpark_all()
+        self._take_notification({"method": method, "params": params})
 
     async def _on_log(self, params: types.LoggingMessageNotificationParams) -> None:
         self._take("notifications/message", as_json(params))
@@ -116,20 +113,6 @@ class SDKClient:
             case Exception():
                 raise message
 
-    async def hear(self, method: str) -> dict[str, Any]:
-        """Return the params of the next notification, which has to be one of these."""
-        while not self._notifications:
-            await self._heard.park()
-        notification = self._notifications.pop(0)
-        assert notification["method"] == method, notification
-        params: dict[str, Any] = notification["params"]
-        return params
-
-    @property
-    def unheard(self) -> list[dict[str, Any]]:
-        """Notifications that nobody has asked about."""
-        return list(self._notifications)
-
     # What it does
 
     async def request(
@@ -141,7 +124,6 @@ class SDKClient:
         token: int | str | None = None,
         request_id: int | str | None = None,
     ) -> Outcome:
-        """Make a request, and answer whatever is asked in the course of it."""
         if answer is not cannot_be_asked:
             self._answer = answer
         try:
@@ -186,19 +168,13 @@ class SDKClient:
         request: types.Request[Any, Any] = types.Request(method=method, params=params)
         return await client.session.send_request(request, types.EmptyResult)
 
-    async def call(self, tool: str, arguments: dict[str, Any], answer: Answer = cannot_be_asked, **more: Any) -> Outcome:
-        """Call a tool."""
-        return await self.request("tools/call", {"name": tool, "arguments": arguments}, answer, **more)
-
     async def cancel(self, method: str, params: dict[str, Any], once: Callable[[], Awaitable[object]]) -> None:
-        """Make a request, and give it up once something has happened."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.request, method, params)
             await once()
             nursery.cancel_scope.cancel()
 
     async def set_level(self, level: Any) -> None:
-        """Ask for log messages."""
         if self.is_modern:
             self._level = level
         else:
@@ -206,7 +182,6 @@ class SDKClient:
 
     @asynccontextmanager
     async def listen(self, *uris: str) -> AsyncIterator[None]:
-        """Hear of all lists that change, and of these resources, for as long as the block runs."""
         if not self.is_modern:
             for uri in uris:
                 await self.client.subscribe_resource(uri)
@@ -272,6 +247,6 @@ async def open_sdk_client(
             sdk.introduction = as_json(found)
             yield sdk
             is_over = True
-    except* anyio.ClosedResourceError:
+    except* (anyio.ClosedResourceError, anyio.BrokenResourceError):
         # The SDK does not expect an answer while it closes its session, not even to a call that it has cancelled.
         assert is_over

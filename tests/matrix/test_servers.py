@@ -18,7 +18,7 @@ from tests.real.sdk_ways import sdk_warnings
 
 from .cells import Cell
 from .conftest import open_proxies
-from .features import ASKABLE, REPLY, ROOTS
+from .questions import ASKABLE, REPLY, ROOTS
 from .sdk_client import SDKClient, open_sdk_client
 
 pytestmark = sdk_warnings

@@ -9,8 +9,6 @@ from __future__ import annotations
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlencode, urlsplit
 
-from .origins import LOOPBACK_NAMES
-
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -38,10 +36,8 @@ def is_protected_url(text: str) -> bool:
 
 
 def _is_loopback(name: str) -> bool:
-    if name in LOOPBACK_NAMES:
-        return True
     try:
-        return ip_address(name).is_loopback
+        return name == "localhost" or ip_address(name).is_loopback
     except ValueError:
         return False
 
