@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from trioproxy.cli import main, read_command_line, run_to_its_end
-from trioproxy.config import ChildConfig, Config, ConfigError, LogConfig
+from trioproxy.cli import main, run_to_its_end
+from trioproxy.config import ChildConfig, Config, LogConfig
 from trioproxy.options import USAGE, render_help, render_markdown
 from trioproxy.protocol.errors import CommandFailed, ListenError
 
@@ -158,12 +158,3 @@ class Interrupted(list[str]):
 def test_an_interrupt_before_anything_runs_is_130_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(Interrupted()) == 130
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    "name", ["MCP_PROXY_API_KEY", "MCP_PROXY_API_KEY_FILE", "MCP_PROXY_OAUTH_ISSUER", "AUTH_SERVER_URL"]
-)
-def test_a_variable_that_asks_for_protection_which_there_is_not_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{name} is set"):
-        read_command_line(["server"], {name: "secret"})
-    assert read_command_line(["server"], {name: ""}) == read_command_line(["server"], {})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trioproxy.config import (
+    AuthConfig,
     ChildConfig,
     Config,
     ConfigError,
@@ -21,6 +23,10 @@ from trioproxy.config import (
 )
 
 PEM = Path("x.pem")
+
+
+def oauth(**fields: Any) -> AuthConfig:
+    return AuthConfig(**{"oauth_issuer": "https://i", "oauth_audiences": ("a",), **fields})
 
 
 @pytest.mark.parametrize(
@@ -43,6 +49,26 @@ PEM = Path("x.pem")
         (lambda: EndpointConfig(sse_endpoint="/mcp"), "--sse-endpoint /mcp: that path is taken by --stream-endpoint"),
         (lambda: EndpointConfig(sse_endpoint="/metrics"), "--sse-endpoint /metrics: that path is taken by the metrics"),
         (lambda: EndpointConfig(metrics=False, metrics_auth=True), "--metrics-auth and --no-metrics contradict each other"),
+        (lambda: AuthConfig(api_keys=("",)), "--api-key: a key is visible ASCII characters without spaces"),
+        (lambda: AuthConfig(api_keys=("good", "s3cret\n")), "--api-key: a key is visible ASCII characters without spaces"),
+        (lambda: AuthConfig(api_key_header_name="a:b"), "--api-key-header-name 'a:b': expected the name of a header"),
+        (lambda: AuthConfig(api_key_in_query=True), "--api-key-in-query says where a key may be, and there is none"),
+        (lambda: AuthConfig(server_url="https://user:s3cret@h"), "--auth-server-url: expected a URL of http or https"),
+        (lambda: AuthConfig(cache_time=-1), "--auth-cache -1: a time is 0 or more"),
+        (lambda: AuthConfig(cache_time=float("nan")), "--auth-cache nan: a time is 0 or more"),
+        (lambda: AuthConfig(user_id=""), "--user-id '': expected printable characters"),
+        (lambda: AuthConfig(user_id="a\n"), "--user-id 'a\\n': expected printable characters"),
+        (lambda: AuthConfig(oauth_audiences=("a",)), "--oauth-audience, --oauth-scope and --oauth-jwks-url need"),
+        (lambda: AuthConfig(oauth_issuer="https://i"), "--oauth-issuer needs --oauth-audience"),
+        (lambda: AuthConfig(oauth_issuer="https://i", oauth_audiences=("",)), "--oauth-issuer needs --oauth-audience"),
+        (lambda: oauth(oauth_issuer="http://i.example"), "--oauth-issuer 'http://i.example': expected an https URL"),
+        (
+            lambda: oauth(oauth_issuer="https://i/?a=b"),
+            "--oauth-issuer 'https://i/?a=b': expected an https URL without query",
+        ),
+        (lambda: oauth(oauth_jwks_url="http://i.example"), "--oauth-jwks-url 'http://i.example': expected an https URL"),
+        (lambda: oauth(oauth_scopes=("a b",)), "--oauth-scope 'a b': a scope is visible ASCII without quotes"),
+        (lambda: oauth(oauth_realm="a\r\n"), "--oauth-realm 'a\\r\\n': expected printable ASCII characters"),
         (lambda: CorsOptions(origin="app.example"), "--cors-origin 'app.example' is no origin: expected *, an origin such"),
         (lambda: CorsOptions(origin=["regex:["]), "--cors-origin 'regex:[': unterminated character set"),
         (lambda: CorsOptions(origin="*", credentials=True), "--cors-origin '*' and credentials exclude each other"),
@@ -99,6 +125,26 @@ def test_a_path_starts_with_one_slash(path: str) -> None:
 @pytest.mark.parametrize("path", ["", "mcp", "//mcp", "/a b", "/a?b", "/a#b", "/a\nb", "/a\x7f", "/\u00e9"])
 def test_nothing_else_is_a_path(path: str) -> None:
     assert not is_url_path(path)
+
+
+@pytest.mark.parametrize(
+    "auth",
+    [
+        AuthConfig(api_keys=("k",)),
+        AuthConfig(api_key_file=PEM),
+        AuthConfig(server_url="http://a"),
+        AuthConfig(user_id="u"),
+        oauth(),
+        oauth(oauth_issuer="http://localhost:1", oauth_jwks_url="http://[::1]/keys"),
+    ],
+)
+def test_with_any_way_in_configured_the_door_is_not_open(auth: AuthConfig) -> None:
+    assert AuthConfig().is_open
+    assert not auth.is_open
+
+
+def test_a_configuration_does_not_show_its_secrets() -> None:
+    assert "s3cret" not in repr(AuthConfig(api_keys=("s3cret",), server_url="http://h/?key=s3cret"))
 
 
 def test_debug_implies_the_level_debug() -> None:

@@ -13,6 +13,7 @@ from trioproxy.cli import DEMO, read_command_line
 from trioproxy.config import (
     KIB,
     MIB,
+    AuthConfig,
     ChildConfig,
     Config,
     ConfigError,
@@ -241,6 +242,79 @@ VALUES = [
         "1G",
         Config(CHILD, limits=LimitConfig(event_store_max_bytes=1024 * MIB)),
     ),
+    Case("--api-key", "--apiKey", "MCP_PROXY_API_KEY", "k!y", Config(CHILD, auth=AuthConfig(api_keys=("k!y",)))),
+    Case(
+        "--api-key-file",
+        "--apiKeyFile",
+        "MCP_PROXY_API_KEY_FILE",
+        "/run/keys",
+        Config(CHILD, auth=AuthConfig(api_key_file=Path("/run/keys"))),
+    ),
+    Case(
+        "--api-key-header-name",
+        "--apiKeyHeaderName",
+        "MCP_PROXY_API_KEY_HEADER_NAME",
+        "X-Secret",
+        Config(CHILD, auth=AuthConfig(api_key_header_name="X-Secret")),
+    ),
+    Case(
+        "--auth-server-url",
+        "--authServerUrl",
+        "MCP_PROXY_AUTH_SERVER_URL",
+        "http://auth/check?a=b",
+        Config(CHILD, auth=AuthConfig(server_url="http://auth/check?a=b")),
+    ),
+    Case(
+        "--auth-server-url",
+        "--authServerUrl",
+        "AUTH_SERVER_URL",
+        "https://auth/",
+        Config(CHILD, auth=AuthConfig(server_url="https://auth/")),
+    ),
+    Case("--auth-cache", "--authCache", "MCP_PROXY_AUTH_CACHE", "0", Config(CHILD, auth=AuthConfig(cache_time=0.0))),
+    Case("--user-id", "--userId", "MCP_PROXY_USER_ID", "alice", Config(CHILD, auth=AuthConfig(user_id="alice"))),
+    Case(
+        "--oauth-issuer",
+        "--oauthIssuer",
+        "MCP_PROXY_OAUTH_ISSUER",
+        "https://issuer",
+        Config(CHILD, auth=AuthConfig(oauth_issuer="https://issuer", oauth_audiences=("a",))),
+        ("--oauth-audience=a",),
+    ),
+    Case(
+        "--oauth-audience",
+        "--oauthAudience",
+        "MCP_PROXY_OAUTH_AUDIENCE",
+        "https://mcp.example.com/mcp",
+        Config(CHILD, auth=AuthConfig(oauth_issuer="https://issuer", oauth_audiences=("https://mcp.example.com/mcp",))),
+        ("--oauth-issuer=https://issuer",),
+    ),
+    Case(
+        "--oauth-scope",
+        "--oauthScope",
+        "MCP_PROXY_OAUTH_SCOPE",
+        "files:read",
+        Config(CHILD, auth=AuthConfig(oauth_issuer="https://i", oauth_audiences=("a",), oauth_scopes=("files:read",))),
+        ("--oauth-issuer=https://i", "--oauth-audience=a"),
+    ),
+    Case(
+        "--oauth-jwks-url",
+        "--oauthJwksUrl",
+        "MCP_PROXY_OAUTH_JWKS_URL",
+        "http://127.0.0.1:1/keys",
+        Config(
+            CHILD,
+            auth=AuthConfig(oauth_issuer="https://i", oauth_audiences=("a",), oauth_jwks_url="http://127.0.0.1:1/keys"),
+        ),
+        ("--oauth-issuer=https://i", "--oauth-audience=a"),
+    ),
+    Case(
+        "--oauth-realm",
+        "--oauthRealm",
+        "MCP_PROXY_OAUTH_REALM",
+        "my server",
+        Config(CHILD, auth=AuthConfig(oauth_realm="my server")),
+    ),
     Case(
         "--cors-origin",
         "--corsOrigin",
@@ -322,6 +396,13 @@ SWITCHES = [
     ),
     Switch(("--event-store", "--eventStore"), "MCP_PROXY_NO_EVENT_STORE", "off", Config(CHILD)),
     Switch(("--debug",), "MCP_PROXY_DEBUG", "true", Config(CHILD, log=LogConfig(debug=True, level="debug"))),
+    Switch(
+        ("--api-key-in-query", "--apiKeyInQuery"),
+        "MCP_PROXY_API_KEY_IN_QUERY",
+        "1",
+        Config(CHILD, auth=AuthConfig(api_keys=("key",), api_key_in_query=True)),
+        ("--api-key=key",),
+    ),
     Switch(("--no-cors", "--noCors", "--cors=off"), "MCP_PROXY_NO_CORS", "1", Config(CHILD, cors=None)),
     Switch(
         ("--no-metrics", "--noMetrics"), "MCP_PROXY_METRICS", "0", Config(CHILD, endpoints=EndpointConfig(metrics=False))
@@ -404,6 +485,17 @@ def test_the_variable_for_env_holds_one_assignment_a_line_since_commas_are_commo
     assert read("--env", "A=1", "--env=B=2", "--env=A=3", "server").child.environment == {"A": "3", "B": "2"}
 
 
+def test_several_keys_are_good_at_once_so_that_they_can_be_rotated() -> None:
+    assert read("--api-key", "old", "--apiKey=new", "server").auth.api_keys == ("old", "new")
+    assert read("server", MCP_PROXY_API_KEY="old, new,").auth.api_keys == ("old", "new")
+
+
+def test_of_the_two_variables_for_the_authentication_server_ours_counts() -> None:
+    both = {"AUTH_SERVER_URL": "https://theirs", "MCP_PROXY_AUTH_SERVER_URL": "https://ours"}
+    assert read("server", **both).auth.server_url == "https://ours"
+    assert read("--auth-server-url=https://typed", "server", **both).auth.server_url == "https://typed"
+
+
 # Where options end
 
 
@@ -457,6 +549,15 @@ def test_the_demo_takes_the_place_of_the_command() -> None:
         (["--trusted-proxy=*", "x"], "--trusted-proxy '*': expected an address, or a network"),
         (["--allowed-host=https://a", "x"], "--allowed-host 'https://a': expected a host name"),
         (["--allowed-host=*", "x"], "--allowed-host '*': expected a host name"),
+        (["--auth-cache=soon", "x"], "--auth-cache 'soon': expected milliseconds"),
+        (["--api-key-header-name=a b", "x"], "--api-key-header-name 'a b': expected the name of a header"),
+        (["--api-key-in-query", "x"], "--api-key-in-query says where a key may be, and there is none"),
+        (["--user-id=", "x"], "--user-id '': expected the id of a user"),
+        (["--oauth-issuer=http://a", "x"], "--oauth-issuer 'http://a': expected an https URL; http on this machine only"),
+        (["--oauth-issuer=https://a", "x"], "--oauth-issuer needs --oauth-audience"),
+        (["--oauth-scope=a", "x"], "--oauth-audience, --oauth-scope and --oauth-jwks-url need --oauth-issuer"),
+        (["--oauth-scope=a b", "x"], "--oauth-scope 'a b': expected visible ASCII characters without spaces and quotes"),
+        (["--oauth-jwks-url=ftp://a", "x"], "--oauth-jwks-url 'ftp://a': expected an https URL"),
         (
             ["--cors-origin=app.example", "x"],
             "--cors-origin 'app.example': expected *, an origin such as https://app.example",
@@ -505,6 +606,24 @@ def test_a_mistake_is_told_with_what_came_and_what_was_expected(words: list[str]
 def test_a_mistake_in_the_environment_names_the_variable() -> None:
     assert refusal("x", MCP_PROXY_NO_EVENT_STORE="never").startswith("MCP_PROXY_NO_EVENT_STORE 'never': expected 1, true")
     assert refusal("x", MCP_PROXY_ENV="A=1\nB") == "MCP_PROXY_ENV 'B': expected NAME=VALUE"
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "message"),
+    [
+        (["--api-key=s3cret key", "x"], {}, "--api-key: expected visible ASCII characters without spaces"),
+        (["--apiKey", "", "x"], {}, "--apiKey: expected visible ASCII"),
+        (["--api-key", "--s3cret", "x"], {}, "--api-key: expected visible ASCII characters without spaces; an option came"),
+        (["--api-key"], {}, "--api-key: expected visible ASCII characters without spaces; nothing came instead of a value"),
+        (["x"], {"MCP_PROXY_API_KEY": "good,s3cret\u00e9"}, "MCP_PROXY_API_KEY: expected visible ASCII"),
+        (["--auth-server-url=http://h/?k=s3cret#", "x"], {}, "--auth-server-url: expected a URL of http or https"),
+        (["x"], {"AUTH_SERVER_URL": "auth?k=s3cret"}, "AUTH_SERVER_URL: expected a URL of http or https"),
+    ],
+)
+def test_a_mistake_in_a_secret_is_told_without_it(words: list[str], environ: dict[str, str], message: str) -> None:
+    told = refusal(*words, **environ)
+    assert told.startswith(message)
+    assert "s3cret" not in told
 
 
 # What is said about the options

@@ -12,7 +12,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .auth import AuthRequest, HttpError, Principal, first_of
+    from .auth.api_keys import api_key_auth
+    from .auth.headers import header_auth
+    from .auth.oauth import oauth_auth
+    from .auth.remote import remote_auth
     from .config import (
+        AuthConfig,
         ChildConfig,
         Config,
         ConfigError,
@@ -23,14 +29,28 @@ if TYPE_CHECKING:
         LogConfig,
         TimeConfig,
     )
-    from .protocol.errors import ChildError, CommandFailed, ListenError, ProtocolError, TrioproxyError
+    from .protocol.errors import (
+        AuthenticationError,
+        ChildError,
+        CommandFailed,
+        InsufficientScope,
+        ListenError,
+        ProtocolError,
+        TrioproxyError,
+    )
     from .server import Proxy, open_proxy, serve
 
 __version__ = "0.1.0"
 
 _HOME = {
+    **dict.fromkeys(("AuthRequest", "HttpError", "Principal", "first_of"), ".auth"),
+    "api_key_auth": ".auth.api_keys",
+    "header_auth": ".auth.headers",
+    "oauth_auth": ".auth.oauth",
+    "remote_auth": ".auth.remote",
     **dict.fromkeys(
         (
+            "AuthConfig",
             "ChildConfig",
             "Config",
             "ConfigError",
@@ -43,11 +63,25 @@ _HOME = {
         ),
         ".config",
     ),
-    **dict.fromkeys(("ChildError", "CommandFailed", "ListenError", "ProtocolError", "TrioproxyError"), ".protocol.errors"),
+    **dict.fromkeys(
+        (
+            "AuthenticationError",
+            "ChildError",
+            "CommandFailed",
+            "InsufficientScope",
+            "ListenError",
+            "ProtocolError",
+            "TrioproxyError",
+        ),
+        ".protocol.errors",
+    ),
     **dict.fromkeys(("Proxy", "open_proxy", "serve"), ".server"),
 }
 
 __all__ = [
+    "AuthConfig",
+    "AuthRequest",
+    "AuthenticationError",
     "ChildConfig",
     "ChildError",
     "CommandFailed",
@@ -55,15 +89,23 @@ __all__ = [
     "ConfigError",
     "CorsOptions",
     "EndpointConfig",
+    "HttpError",
+    "InsufficientScope",
     "LimitConfig",
     "ListenConfig",
     "ListenError",
     "LogConfig",
+    "Principal",
     "ProtocolError",
     "Proxy",
     "TimeConfig",
     "TrioproxyError",
+    "api_key_auth",
+    "first_of",
+    "header_auth",
+    "oauth_auth",
     "open_proxy",
+    "remote_auth",
     "serve",
 ]
 

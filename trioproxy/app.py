@@ -90,7 +90,7 @@ class Application:
             if exchange.path in self._authenticator.metadata_paths:
                 await self._serve_metadata(exchange)
                 return
-            if self._asks and exchange.path not in self._open_paths:
+            if self._asks and not self._is_open(exchange.path):
                 exchange.principal = await self._authenticator.authenticate(AuthRequest(scope))
             endpoint = self._endpoints.get(exchange.path)
             if endpoint is None:
@@ -106,6 +106,11 @@ class Application:
         if exchange.refusal is not None:
             status, kind = exchange.refusal
             self._metrics.refusals.add(str(status), kind.__name__)
+
+    def _is_open(self, path: str) -> bool:
+        # Clients look for documents at well-known places before they have anything to show, and are to hear that there are
+        # none (RFC 8615).
+        return path in self._open_paths or path.startswith("/.well-known/")
 
     async def _serve_metadata(self, exchange: Exchange) -> None:
         """Serve the protected resource metadata, by which a client without a token finds who gives one (RFC 9728)."""
@@ -148,8 +153,16 @@ def _is_trusted(scope: dict[str, Any], listen: ListenConfig) -> bool:
     return client is None or any(ip_address(client[0]) in network for network in listen.trusted_proxies)
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _believe_reverse_proxy(scope: dict[str, Any]) -> None:
-    """Take host and prefix from what a trusted reverse proxy says (X-Forwarded-*).
+    """Take scheme, host, prefix and the client's address from what a trusted reverse proxy says (X-Forwarded-*).
 
     Of several values the last is its own; those before it are what the client has told it.
     """
@@ -159,6 +172,10 @@ def _believe_reverse_proxy(scope: dict[str, Any]) -> None:
         value: bytes = headers.get(b"x-forwarded-" + name, b"")
         return value.rpartition(b",")[2].strip()
 
+    if (scheme := said(b"proto").decode("latin-1")) in ("http", "https"):
+        scope["scheme"] = scheme
+    if (address := said(b"for").decode("latin-1").strip("[]")) and _is_address(address):
+        scope["client"] = (address, 0)
     if host := said(b"host"):
         scope["headers"] = [(k, v) for k, v in scope["headers"] if k != b"host"] + [(b"host", host)]
     prefix = said(b"prefix").decode("latin-1").rstrip("/")

@@ -55,6 +55,7 @@ _MAX_READ_AHEAD: Final = 64 * 1024
 _TLS_WRITE_SIZE: Final = 64 * 1024
 _REASON_SHOWN: Final = 200
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+_QUOTED_LINE: Final = re.compile(r"(illegal (?:header|request) line): .*", re.DOTALL)
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 
 Headers = list[tuple[bytes, bytes]]
@@ -214,7 +215,7 @@ class Connection(TCPServer):
         except h11.RemoteProtocolError as error:
             self._is_idle = False
             self.deadline = math.inf
-            refusal = InvalidRequest(str(error)[:_REASON_SHOWN]), error.error_status_hint
+            refusal = InvalidRequest(_reason(error)), error.error_status_hint
         if refusal is not None:
             await self._refuse(*refusal)
             return None
@@ -333,7 +334,7 @@ class Connection(TCPServer):
                         await self._write([http.send(h11.InformationalResponse(status_code=100, headers=[]))])
                     await self._read_body()
             except h11.RemoteProtocolError as error:
-                self._malformed = str(error)[:_REASON_SHOWN]
+                self._malformed = _reason(error)
                 return {"type": "http.disconnect"}
             except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
                 self._lost = True
@@ -446,6 +447,11 @@ class Connection(TCPServer):
             await transport.send_eof()
             while await transport.receive_some(READ_SIZE):
                 pass
+
+
+def _reason(error: h11.RemoteProtocolError) -> str:
+    """Return what h11 objects to, without the line that it quotes: there may be a key in it."""
+    return _QUOTED_LINE.sub(r"\1", str(error))[:_REASON_SHOWN]
 
 
 def _origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import http.client
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Sequence
 from types import FrameType
@@ -50,7 +51,8 @@ def main(words: Sequence[str]) -> int:
         sys.stderr.write(f"{USAGE}trioproxy: error: {error}\n")
         return 2
     except (Unhealthy, OSError, http.client.HTTPException) as error:
-        sys.stderr.write(f"trioproxy: unhealthy: {url}: {error or type(error).__name__}\n")
+        reason = " ".join(str(error).split()) or type(error).__name__
+        sys.stderr.write(f"trioproxy: unhealthy: {url}: {reason}\n")
         return 1
     return 0
 
@@ -98,9 +100,6 @@ def _open(url: str, cafile: str | None) -> tuple[http.client.HTTPConnection, str
         raise UsageError(f"{url!r}: expected http://…, https://…, or unix:PATH")
     if parts.scheme == "http":
         return http.client.HTTPConnection(parts.hostname, parts.port), path
-    # Only now: it takes as long to load as all the rest.
-    import ssl
-
     context = ssl.create_default_context(cafile=cafile)
     return http.client.HTTPSConnection(parts.hostname, parts.port, context=context), path
 

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import trio
 
-from .auth import Principal, key_of
+from .auth import Principal
 from .call import Call
 from .config import Config
 from .directory import Directory
@@ -60,7 +60,8 @@ class ModernChildren:
         self._config = config
         self._directory = directory
         self._leases = Leases(config, directory)
-        self._shared: dict[tuple[str, str] | None, _Shared] = {}  # by whose they are
+        # By whose they are: whoever has other rights than before, or other secrets, needs a child that knows of them.
+        self._shared: dict[Principal | None, _Shared] = {}
         self._is_legacy = config.upstream_protocol == "legacy"
         self._deciding = trio.Lock()
 
@@ -111,12 +112,11 @@ class ModernChildren:
 
     async def _find_shared(self, principal: Principal | None) -> _Shared | None:
         """Return the child that all of a principal's requests share; None where children are of the legacy era."""
-        owner = key_of(principal)
-        if not self._is_legacy and not _lives(self._shared.get(owner)):
+        if not self._is_legacy and not _lives(self._shared.get(principal)):
             async with self._deciding:
-                if not self._is_legacy and not _lives(self._shared.get(owner)):
+                if not self._is_legacy and not _lives(self._shared.get(principal)):
                     await self._start_shared(principal)
-        return None if self._is_legacy else self._shared[owner]
+        return None if self._is_legacy else self._shared[principal]
 
     async def _start_shared(self, principal: Principal | None) -> None:
         self._shared = {owner: shared for owner, shared in self._shared.items() if _lives(shared)}
@@ -132,7 +132,7 @@ class ModernChildren:
         self._is_legacy = not is_modern
         logger.info("the server speaks %s", MODERN_REVISION if is_modern else "a revision with a handshake")
         if is_modern:
-            self._shared[key_of(principal)] = _Shared(multiplex, ToolHeaders(multiplex, self._config))
+            self._shared[principal] = _Shared(multiplex, ToolHeaders(multiplex, self._config))
 
     async def _is_modern(self, multiplex: Multiplex) -> bool:
         """Ask a child what it speaks.

@@ -67,7 +67,9 @@ class ServiceManager:
             return
         with trio.move_on_after(_SEND_TIME), trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             try:
-                await sender.sendto("\n".join(assignments).encode(), self._address)
+                # Only of a connected socket the kernel tells whether the other side has room.
+                await sender.connect(self._address)
+                await sender.send("\n".join(assignments).encode())
             except OSError as error:
                 logger.warning("the service manager could not be told %s: %s", assignments[0], error)
 

@@ -48,7 +48,9 @@ async def test_the_server_is_asked_about_the_key_and_says_who_it_is() -> None:
         for request in (asking(("x-api-key", "k y&")), bearer("key")):
             principal = await way(request)
             assert principal is not None
-            assert principal == Principal("alice", ("read", "write"), {"TOKEN": "t1"}, authority="authentication-server")
+            assert principal == Principal(
+                "alice", ("read", "write"), {"TOKEN": "t1"}, authority="authentication-server", is_told=True
+            )
     assert stub.targets == ["/check?tenant=a&apiKey=k+y%26", "/check?tenant=a&apiKey=key"]
     assert stub.asked[0].headers["accept"] == "application/json"
 
@@ -167,13 +169,13 @@ async def test_an_answer_that_could_not_be_acted_on_lets_nobody_in(part: dict[st
 
 
 async def test_who_has_no_other_name_is_named_by_the_key() -> None:
-    way = RemoteAuth(Server({"valid": True}).ask)
+    way = RemoteAuth(Server({"valid": True, "env": {"A": "1"}}).ask)
     one, again, other = [await way.authenticate(bearer(key)) for key in ("one", "one", "other")]
     assert one is not None
     assert other is not None
     assert one == again
     assert one.key != other.key
-    assert (one.permissions, one.environment) == ((), {})
+    assert (one.permissions, one.environment) == ((), {"A": "1"})
 
 
 # Whether it is asked
@@ -258,7 +260,7 @@ async def test_the_keys_that_are_remembered_are_bounded_and_the_unused_go_first(
     for number in range(9998):
         await way.authenticate(bearer(str(number)))
     await way.authenticate(bearer("first"))
-    await way.authenticate(bearer("one more"))
+    await way.authenticate(bearer("another"))
     asked = len(server.asked)
     await way.authenticate(bearer("first"))
     assert len(server.asked) == asked
