@@ -520,6 +520,16 @@ async def test_a_cancelled_request_ends_its_stream_whether_or_not_the_server_ans
         assert talk.server.unheard == 0
 
 
+async def test_a_session_that_ends_leaves_its_cancelled_requests_without_an_answer(autojump_clock: MockClock) -> None:
+    """Some clients can't bear one any more."""
+    async with open_session() as talk:
+        one, two = await talk.ask(1), await talk.ask(2)
+        await talk.tell("notifications/cancelled", requestId=1)
+        talk.session.close(ChildExited("enough"))
+        assert await read_all(talk, one) == []
+        assert [m["id"] for m in await read_all(talk, two)] == [2]
+
+
 async def test_a_cancelled_request_over_one_stream_is_just_forgotten(autojump_clock: MockClock) -> None:
     """2024-11-05, Utilities §Cancellation: there is no stream of its own that would have to end."""
     async with open_session(single_stream=True) as talk:

@@ -457,11 +457,22 @@ class Session:
         outcome = "cancelled" if flight.is_cancelled else outcome
         self._metrics.note_call("legacy", flight.method, outcome, trio.current_time() - flight.departed_at)
 
+    def _end_stream(self, flight: Flight) -> None:
+        """End the stream of a cancelled request, whose client waits for nothing any more."""
+        stream = self._router.land(flight)
+        if stream is not self.log.standalone and not self._router.is_waiting(stream):
+            stream.is_finished = True
+            if (cursor := self._readers.find(stream)) is not None:
+                cursor.wake()
+
     def _finish(self, reason: TrioproxyError) -> None:
         if self._end is not None:
             return
         for flight in self._router:
-            self._answer(flight, reason)
+            if flight.is_cancelled:
+                self._end_stream(flight)
+            else:
+                self._answer(flight, reason)
         self._end = reason
         self._restored.set()
         self.log.standalone.is_finished = True
