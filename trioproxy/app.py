@@ -45,9 +45,11 @@ class Application:
         self._metrics = directory.metrics
         self._endpoints: dict[str, Endpoint] = {paths.health_endpoint: status.health}
         # What says nothing that a stranger must not hear, and is asked by those who have no credentials.
-        self._open_paths = {paths.health_endpoint, *(() if paths.metrics_auth else ("/metrics",))}
+        self._open_paths = {paths.health_endpoint}
         if paths.metrics:
             self._endpoints["/metrics"] = Measurements(directory)
+            if not paths.metrics_auth:
+                self._open_paths.add("/metrics")
         if "stream" in paths.servers:
             modern = Modern(config, ModernChildren(config, directory), directory.metrics).serve if config.modern else None
             self._endpoints[paths.stream_endpoint] = StreamableHTTP(config, directory, modern)
@@ -64,7 +66,7 @@ class Application:
             self._cors = None
         else:
             self._policy = OriginPolicy(ours, is_local=config.listen.is_local, admits=config.cors.make_test())
-            self._cors = _cors_headers(config.cors)
+            self._cors = _cors_headers(config.cors, config.auth.api_key_header_name)
 
     async def __call__(
         self,
@@ -97,6 +99,7 @@ class Application:
                 raise PathNotFound(f"nothing is served at {exchange.path[:200]!r}")
             await endpoint(exchange)
         except HttpError as error:
+            self._metrics.refusals.add(str(error.status), type(error).__name__)
             await exchange.respond(error.status, error.body, error.headers)
         except TrioproxyError as error:
             logger.debug("%s %s refused: %s", exchange.method, exchange.path, error)
@@ -110,7 +113,7 @@ class Application:
     def _is_open(self, path: str) -> bool:
         # Clients look for documents at well-known places before they have anything to show, and are to hear that there are
         # none (RFC 8615).
-        return path in self._open_paths or path.startswith("/.well-known/")
+        return path in self._open_paths or (path.startswith("/.well-known/") and path not in self._endpoints)
 
     async def _serve_metadata(self, exchange: Exchange) -> None:
         """Serve the protected resource metadata, by which a client without a token finds who gives one (RFC 9728)."""
@@ -136,11 +139,11 @@ class Application:
                 exchange.common_headers = self._cors.of_answer(origin)
 
 
-def _cors_headers(cors: CorsOptions) -> CorsHeaders:
+def _cors_headers(cors: CorsOptions, key_header: str) -> CorsHeaders:
     return CorsHeaders(
         is_open=cors.is_open,
         methods=cors.methods,
-        allowed_headers=cors.allowed_headers,
+        allowed_headers=(*cors.allowed_headers, key_header),
         exposed_headers=cors.exposed_headers,
         credentials=cors.credentials,
         max_age=cors.max_age,

@@ -53,6 +53,7 @@ class Call:
       is_background: it is our own, and keeps the server for nobody.
       is_answered: the last message has come, though perhaps not been read.
       is_error: and it is an error.
+      is_sent: somebody else has sent it (`wait_briefly`).
       is_let_go: the client has read too slowly, and gets no more.
       outcome: what has become of it, as it is counted.
     """
@@ -74,6 +75,8 @@ class Call:
         self._expires_at = self._began_at + self._time_limit
         self._only_answer = only_answer
         self._buffer_size = config.limits.event_store_max_bytes or math.inf
+        self.is_sent = False
+        self._on_answer: Callable[[bytes], None] | None = None
         self._messages: list[bytes] = []
         self._is_out_of_patience = False
         self._queued = 0
@@ -105,16 +108,22 @@ class Call:
                 self._time_out()
         return bool(self._messages)
 
-    async def wait_briefly(self) -> bool:
+    async def wait_briefly(self, on_answer: Callable[[bytes], None] | None = None) -> bool:
         """Return whether anything comes within AT_ONCE.
 
         Nearly every call waits here, and most have their answer then; a timer of its own would cost more than they do.
+
+        Args:
+          on_answer: called with an answer that is no error, and the first that comes, by the task that brings it; `is_sent`
+            says whether it was.
         """
+        self._on_answer = on_answer
         if not self.has_something:
             for carrier in self._legs:
                 carrier.limit_patience(self)
             while not (self.has_something or self._is_out_of_patience):
                 await self._arrived.park()
+        self._on_answer = None
         return bool(self._messages)
 
     def run_out_of_patience(self) -> None:
@@ -184,7 +193,12 @@ class Call:
             self.is_error = is_error
             self.outcome = outcome or ("error" if is_error else "ok")
             self._ended_at = trio.current_time()
-            self.deliver(answer)
+            if self._on_answer is not None and not (is_error or self._messages):
+                self._on_answer(answer)
+                self.is_sent = True
+                self._arrived.unpark_all()
+            else:
+                self.deliver(answer)
             # It may go through several, of which one has answered.
             self._leave()
 

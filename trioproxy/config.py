@@ -387,3 +387,7 @@ class Config:
     json_response: bool = False
     exit_on_child_death: bool = False
     shows_example: bool = False
+
+    def __post_init__(self) -> None:
+        if self.endpoints.metrics_auth and self.auth.is_open:
+            raise ConfigError("--metrics-auth needs a way to come in, such as --api-key: without one nobody is kept out")

@@ -40,6 +40,8 @@ from .protocol.errors import BodyTooSlow, InvalidRequest, TrioproxyError, error_
 
 logger = logging.getLogger("trioproxy.connection")
 
+AT_ONCE: Final = "trioproxy.at_once"
+"""An ASGI extension of ours: a whole response sent by whoever has it, in whichever task that is."""
 READ_SIZE: Final = 64 * 1024
 HEAD_TIME: Final = 10.0
 """Seconds for a request's head to arrive once it has begun to."""
@@ -111,6 +113,7 @@ class Connection(TCPServer):
         self._malformed: str | None = None  # what was wrong with a request's body
         self._head: list[bytes] = []  # of a response, held back until its first bytes of body
         self._answer_started = False
+        self._unsent = b""  # of an answer that was sent at once
         self._request: h11.Request | None = None
         self._headers: Headers = []
         self._owes_end = False  # `receive` is still to say that the request has no body
@@ -171,7 +174,8 @@ class Connection(TCPServer):
             "client": parse_socket_addr(self._socket.family, self._socket.getpeername()),
             "server": parse_socket_addr(self._socket.family, self._socket.getsockname()),
             "root_path": "",
-            "extensions": {},
+            # TLS may have to wait before it can write.
+            "extensions": {} if self._tls else {AT_ONCE: {"answer": self._answer_at_once, "flush": self._flush}},
         }
 
     async def _serve(self) -> None:
@@ -377,12 +381,7 @@ class Connection(TCPServer):
         http = self._http
         if message["type"] == "http.response.start":
             # ASGI allows pairs to be lists; what is cached has to be hashable.
-            headers = [*map(tuple, message.get("headers", ())), _date()]
-            if http.their_state is h11.SEND_BODY or self.context.terminated.is_set():
-                # The rest of the body will not be read, so that nothing else can be on this connection.
-                headers.append((b"connection", b"close"))
-            self._head = [http.send(_response(message["status"], tuple(headers)))]
-            self._answer_started = True
+            self._start(message["status"], [*map(tuple, message.get("headers", ()))])
             return
         pieces, self._head = self._head, []
         body = message.get("body", b"")
@@ -391,6 +390,47 @@ class Connection(TCPServer):
         if not message.get("more_body", False):
             pieces += http.send_with_data_passthrough(h11.EndOfMessage()) or ()
         await self._write(pieces)
+
+    def _start(self, status: int, headers: Headers) -> None:
+        headers = [*headers, _date()]
+        if self._http.their_state is h11.SEND_BODY or self.context.terminated.is_set():
+            # The rest of the body will not be read, so that nothing else can be on this connection.
+            headers.append((b"connection", b"close"))
+        self._head = [self._http.send(_response(status, tuple(headers)))]
+        self._answer_started = True
+
+    def _answer_at_once(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole response as far as the socket takes it now; `_flush` sends the rest.
+
+        Whoever has the answer need not wait until the connection's task gets its turn; the client is spared a round of the
+        scheduler.  What goes wrong is told by `_flush`, to the task whose connection it is.
+        """
+        if self._lost:
+            return
+        self._start(status, headers)
+        pieces, self._head = self._head, []
+        if body and not self._is_head():
+            pieces += self._http.send_with_data_passthrough(h11.Data(data=body)) or ()
+        pieces += self._http.send_with_data_passthrough(h11.EndOfMessage()) or ()
+        data = b"".join(pieces)
+        try:
+            self._unsent = data[os.write(self._fd, data) :]
+            self.context.metrics.sent += len(data) - len(self._unsent)
+        except OSError:
+            # Perhaps it is only that the socket is full.
+            self._unsent = data
+
+    async def _flush(self) -> None:
+        """Send what `_answer_at_once` could not.
+
+        Raises:
+          ClientGone: there is nobody to send it to any more.
+        """
+        if self._lost:
+            raise ClientGone("the client has closed the connection")
+        unsent, self._unsent = self._unsent, b""
+        if unsent:
+            await self._write([unsent])
 
     async def _write(self, pieces: Sequence[bytes]) -> None:
         """Send all of `pieces`.

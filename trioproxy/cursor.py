@@ -37,7 +37,9 @@ class Cursor:
         "_readers",
         "behind_since",
         "interrupt",
+        "is_answered",
         "is_superseded",
+        "on_answer",
         "position",
         "stream",
     )
@@ -46,11 +48,13 @@ class Cursor:
         self.stream = stream
         self.position = position
         self.is_superseded = False
+        self.is_answered = False
         self.behind_since = math.inf
         self.interrupt: Callable[[], None] | None = None
         self._readers = readers
         self._arrived = trio.lowlevel.ParkingLot()
         self._is_out_of_patience = False
+        self.on_answer: Callable[[bytes], None] | None = None
 
     def __enter__(self) -> Cursor:
         self._readers.add(self)
@@ -80,14 +84,25 @@ class Cursor:
             await self._arrived.park()
         return self.position, []
 
-    async def wait_answer(self, patience: float) -> bool:
-        """Return whether the stream's one message, its answer, comes within `patience` seconds and before any other."""
+    async def wait_answer(self, patience: float, on_answer: Callable[[bytes], None] | None = None) -> bool:
+        """Return whether the stream's one message, its answer, comes within `patience` seconds and before any other.
+
+        Args:
+          on_answer: called with it as soon as it has come, by the task that brings it; `is_answered` says whether it was.
+        """
         stream = self.stream
+        self.on_answer = on_answer
         if stream.end == self.position:
             self._readers.limit_patience(self, patience)
             while stream.end == self.position and not (self.is_superseded or self._is_out_of_patience):
                 await self._arrived.park()
-        return stream.is_finished and self.position == 1 and stream.end == 2
+        self.on_answer = None
+        return self._has_answer
+
+    @property
+    def _has_answer(self) -> bool:
+        """Whether the stream has carried its answer, and nothing else."""
+        return self.stream.is_finished and self.position == 1 and self.stream.end == 2
 
     @property
     def has_something(self) -> bool:
@@ -108,6 +123,10 @@ class Cursor:
         """Let who waits look again."""
         if self.behind_since == math.inf and self.position < self.stream.end:
             self.behind_since = trio.current_time()
+            if self.on_answer is not None and self._has_answer:
+                self.on_answer(self.stream.read(1)[0])
+                self.on_answer = None
+                self.is_answered = True
         self._arrived.unpark_all()
 
     def supersede(self) -> None:

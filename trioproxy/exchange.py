@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 import trio
 
 from .auth import Principal
+from .connection import AT_ONCE
 from .cursor import Cursor
 from .protocol.errors import BodyTooLarge, TrioproxyError, error_response, status_and_code
 from .protocol.messages import RequestId
@@ -86,6 +87,7 @@ class Exchange:
         self.scope: Final = scope
         self.principal: Principal | None = None  # who sends it, where anybody is asked
         self.common_headers: Headers = ()
+        self._at_once: dict[str, Any] | None = scope.get("extensions", {}).get(AT_ONCE)
         self.refusal: tuple[int, type[TrioproxyError]] | None = None
         self._receive = receive
         self._send = send
@@ -173,6 +175,22 @@ class Exchange:
         all_headers = [*headers, *self.common_headers, *length]
         await self._send({"type": "http.response.start", "status": status, "headers": all_headers})
         await self._send({"type": "http.response.body", "body": body})
+
+    @property
+    def can_answer_at_once(self) -> bool:
+        """Whether there is `answer_at_once`."""
+        return self._at_once is not None
+
+    def answer_at_once(self, body: bytes, headers: Headers = ()) -> None:
+        """Send one JSON body from whichever task has it, as far as that takes no waiting; `finish` sends the rest."""
+        assert self._at_once is not None
+        all_headers = [_JSON, *headers, *self.common_headers, (b"content-length", b"%d" % len(body))]
+        self._at_once["answer"](200, all_headers, body)
+
+    async def finish(self) -> None:
+        """Send what `answer_at_once` has left."""
+        assert self._at_once is not None
+        await self._at_once["flush"]()
 
     async def respond_json(self, status: int, body: bytes, headers: Headers = ()) -> None:
         """Send one JSON body."""

@@ -16,7 +16,7 @@ from typing import Any
 from .config import KIB, MIB, is_url_path
 from .protocol.challenges import is_api_key, is_scope
 from .protocol.cors import is_token, origin_test
-from .protocol.origins import host_name
+from .protocol.host_names import host_name
 from .protocol.urls import is_http_url, is_protected_url
 
 # Fifteen digits are exact in a float, and more than anybody means.

@@ -57,9 +57,12 @@ class Modern:
             message, envelope, exchange.header_values, exchange.principal, only_answer=only_answer
         ) as call:
             try:
-                if not await call.wait_briefly():
+                at_once = exchange.can_answer_at_once and not is_listen
+                if not await call.wait_briefly(exchange.answer_at_once if at_once else None) and not call.is_sent:
                     await exchange.run_while_connected(partial(call.wait, math.inf if only_answer else STREAM_AFTER))
-                if call.answer is not None and (call.is_error or not is_listen):
+                if call.is_sent:
+                    await exchange.finish()
+                elif call.answer is not None and (call.is_error or not is_listen):
                     await exchange.respond_json(_status(call.answer) if call.is_error else 200, call.answer)
                 else:
                     await exchange.carry(call, first=b"" if await call.wait(0) else OPENING)

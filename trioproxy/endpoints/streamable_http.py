@@ -168,7 +168,13 @@ class StreamableHTTP:
     ) -> None:
         """Answer with what the stream carries: as one body where that will do, else as a stream."""
         answers: list[bytes] = []
-        answered = await cursor.wait_answer(ANSWER_AT_ONCE)
+        # The head of the answer to `initialize` depends on what it says.
+        at_once = exchange.can_answer_at_once and not (is_batch or headers)
+        answered = await cursor.wait_answer(ANSWER_AT_ONCE, exchange.answer_at_once if at_once else None)
+        if cursor.is_answered:
+            session.log.forget(cursor.stream)
+            await exchange.finish()
+            return
         if answered and (self._json_only or not is_batch):
             _, answers = await cursor.read()
         elif self._json_only:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
-from .origins import origin_name
+from .host_names import origin_name
 
 METHODS: Final = ("GET", "POST", "DELETE", "OPTIONS")
 ALLOWED_HEADERS: Final = (
@@ -113,7 +113,7 @@ class CorsHeaders:
         self._allowed_headers = allowed_headers
         self._max_age: Headers = () if max_age is None else ((b"access-control-max-age", b"%d" % max_age),)
         self._is_open = is_open
-        # A cache must not hand one origin's answer to another (§CORS protocol and HTTP caches), whoever has asked first.
+        # A cache must not hand one origin's answer to another (§CORS protocol and HTTP caches).
         self._vary: Headers = () if self._is_open else ((b"vary", b"Origin"),)
         # `*` can't be combined with credentials (§CORS protocol and credentials), and to name whoever asks instead would
         # hand every page the user's own rights.
@@ -122,10 +122,8 @@ class CorsHeaders:
         if exposed_headers:
             self._permission += ((b"access-control-expose-headers", _listed(exposed_headers)),)
 
-    def of_answer(self, origin: bytes | None) -> Headers:
-        """Return the headers of every answer to a request whose Origin, None if it has none, may call us."""
-        if origin is None:
-            return self._vary
+    def of_answer(self, origin: bytes) -> Headers:
+        """Return the headers of every answer to an Origin that may call us."""
         name = b"*" if self._is_open else origin
         return ((b"access-control-allow-origin", name), *self._permission, *self._vary)
 

@@ -9,17 +9,13 @@ Names are compared without their ports: any port of a machine that is allowed is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection
 from typing import Final
 
 from .errors import HostRefused, OriginRefused
+from .host_names import host_name, origin_name
 
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-
-# Stricter than `urlsplit`, which finds ::1 in "[::1]evil.example" and localhost in "local\thost".
-_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^][:/?#@\\\s]+))(?::([0-9]{0,5}))?", re.IGNORECASE)
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://(.*)", re.IGNORECASE)
 
 
 class OriginPolicy:
@@ -62,20 +58,6 @@ class OriginPolicy:
             return
         if len(self._known_good) < 64:
             self._known_good.add((host, origin))
-
-
-def host_name(host: str) -> str:
-    """Return the name in a Host header (`name`, `name:port`, `[v6]:port`), in lower case; "" for nonsense."""
-    match = _HOST.fullmatch(host)
-    if match is None or int(match[3] or 0) > 65535:
-        return ""
-    return (match[1] or match[2]).lower().rstrip(".")
-
-
-def origin_name(origin: str) -> str:
-    """Return the host name of an Origin (`scheme://host[:port]`), in lower case; "" for `null` and nonsense."""
-    match = _ORIGIN.fullmatch(origin)
-    return host_name(match[1]) if match else ""
 
 
 def _shown(value: bytes) -> str:
