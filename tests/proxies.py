@@ -71,6 +71,17 @@ class ProxyProcess:
         """The processes that it has started, and theirs."""
         return descendants(self.pid)
 
+    @property
+    def resident(self) -> float:
+        """How much memory it holds, in MB."""
+        with open(f"/proc/{self.pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    @property
+    def descriptors(self) -> int:
+        """How many files, sockets and pipes it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
 
 @contextmanager
 def run_proxy(*arguments: str, urls: int = 2, environment: dict[str, str] | None = None) -> Iterator[ProxyProcess]:

@@ -12,7 +12,7 @@ from tests import wire
 from tests.proxies import open_test_proxy
 from tests.puppet import PUPPET, request
 from tests.serving import is_json_rpc_error
-from trioproxy.config import CorsOptions, ListenConfig
+from trioproxy.config import AuthConfig, CorsOptions, ListenConfig
 from trioproxy.server import Proxy
 
 APP = "https://app.example"
@@ -140,10 +140,10 @@ async def test_who_pings_is_answered_and_yet_not_every_page_may_read_it() -> Non
             assert (answer.status, said(answer)) == (200, {})
 
 
-async def test_an_answer_depends_on_the_origin_and_says_so() -> None:
+async def test_an_answer_to_a_page_is_not_one_for_another() -> None:
     async with open_test_proxy(PUPPET, cors=FOR_APP) as proxy:
-        for headers in ({}, {"origin": APP}):
-            assert (await ask(proxy, "/ping", "GET", headers)).headers["vary"] == "Origin"
+        assert (await ask(proxy, "/ping", "GET", {"origin": APP})).headers["vary"] == "Origin"
+        assert "vary" not in (await ask(proxy, "/ping")).headers
 
 
 async def test_where_every_page_may_call_the_host_is_checked_all_the_same() -> None:
@@ -158,6 +158,16 @@ async def test_credentials_are_for_pages_that_were_named() -> None:
     async with open_test_proxy(PUPPET, cors=CorsOptions(origin=APP, credentials=True)) as proxy:
         assert said(await ask(proxy, "/ping", "GET", {"origin": APP}))["allow-credentials"] == "true"
         assert said(await ask(proxy, "/ping", "GET", {"origin": "https://evil.example"})) == {}
+
+
+async def test_a_page_needs_no_key_to_ask_whether_it_may_send_one_and_can_read_why_it_may_not_come_in() -> None:
+    auth = AuthConfig(api_keys=("secret",), api_key_header_name="X-Our-Key")
+    async with open_test_proxy(PUPPET, cors=FOR_APP, auth=auth) as proxy:
+        preflight = await ask(proxy, "/mcp", "OPTIONS", PREFLIGHT)
+        assert (preflight.status, "X-Our-Key" in said(preflight)["allow-headers"]) == (204, True)
+        refused = await ask(proxy, "/mcp", "POST", {"origin": APP})
+        assert (refused.status, may_be_read(refused)) == (401, True)
+        assert "WWW-Authenticate" in said(refused)["expose-headers"]
 
 
 async def test_a_function_can_say_who_may() -> None:

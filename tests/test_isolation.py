@@ -1,7 +1,7 @@
 """What one principal can do with what belongs to another: nothing, and not even find out that it is there.
 
-Security Best Practices §Session Hijacking: "MCP Servers MUST NOT use sessions for authentication", and "SHOULD bind session
-IDs to user-specific information".  Who may come in at all is the subject of `tests/auth`.
+A session, an event, a parked call belong to whoever opened them; the id of one is no key to it (Security Best Practices
+§Session Hijacking).  How it is found out who somebody is, is the subject of `tests/auth`.
 """
 
 from __future__ import annotations
@@ -473,7 +473,7 @@ async def test_where_to_get_a_token_is_told_to_those_who_have_none() -> None:
         for path in ("", "/mcp", "/sse"):
             answer = await wire.request(urljoin(proxy.url, "/.well-known/oauth-protected-resource" + path))
             assert (answer.status, answer.json["authorization_servers"]) == (200, ["https://issuer.example"])
-        assert (await wire.request(urljoin(proxy.url, "/.well-known/oauth-protected-resource/admin"))).status == 401
+        assert (await wire.request(urljoin(proxy.url, "/.well-known/oauth-protected-resource/admin"))).status == 404
 
 
 @pytest.mark.parametrize("failure", [RuntimeError("no database"), KeyError("x"), ExceptionGroup("several", [OSError()])])

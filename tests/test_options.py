@@ -411,7 +411,8 @@ SWITCHES = [
         ("--metrics-auth", "--metricsAuth"),
         "MCP_PROXY_METRICS_AUTH",
         "1",
-        Config(CHILD, endpoints=EndpointConfig(metrics_auth=True)),
+        Config(CHILD, endpoints=EndpointConfig(metrics_auth=True), auth=AuthConfig(api_keys=("key",))),
+        ("--api-key=key",),
     ),
     Switch(
         ("--exit-on-child-death", "--exitOnChildDeath"),
@@ -567,6 +568,7 @@ def test_the_demo_takes_the_place_of_the_command() -> None:
         (["--cors-origin=regex:(", "x"], "--cors-origin 'regex:(': expected *, an origin"),
         (["--cors-expose-header=a b", "x"], "--cors-expose-header 'a b': expected the name of a header"),
         (["--no-cors", "--cors-origin=*", "x"], "--no-cors and --cors-origin, or what goes with it, contradict each other"),
+        (["--metrics-auth", "x"], "--metrics-auth needs a way to come in, such as --api-key"),
         (["--no-metrics", "--metrics-auth", "x"], "--metrics-auth and --no-metrics contradict each other"),
         (["--sse-endpoint=/metrics", "x"], "--sse-endpoint /metrics: that path is taken by the metrics, which --no-metrics"),
         (["--server=http", "x"], "--server 'http': expected sse, stream or both"),

@@ -230,10 +230,10 @@ def test_sighup_reads_the_certificate_again_and_ends_nothing(tmp_path: Path) -> 
     with run_proxy("--ssl-cert", certificate, "--ssl-key", key, *PUPPET) as proxy:
         assert all(url.startswith("https://") for url in proxy.urls)
         proxy.signal(signal.SIGHUP)
-        read_until(proxy, "certificate read again")
+        read_until(proxy, "certificate and keys read again")
         Path(key).write_text("nonsense")
         proxy.signal(signal.SIGHUP)
-        read_until(proxy, "the old certificate stays in use")
+        read_until(proxy, "what was read before stays in use")
         proxy.signal(signal.SIGTERM)
         assert proxy.wait() == 0
 
@@ -258,6 +258,13 @@ def test_the_urls_are_announced_and_with_the_demo_something_to_try() -> None:
         tried = subprocess.run(command, capture_output=True, check=True)
         assert b"HTTP/1.1 200" in tried.stdout
         assert b'"serverInfo"' in tried.stdout
+
+
+def test_who_lets_every_page_call_is_told_what_that_means() -> None:
+    with run_proxy("--cors-origin", "*", *PUPPET) as proxy:
+        read_until(
+            proxy, "WARNING --cors-origin '*': every page that somebody opens in a browser nearby can call the server"
+        )
 
 
 # A start that fails

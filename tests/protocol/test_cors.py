@@ -126,15 +126,9 @@ def test_an_answer_names_the_origin_and_what_may_be_read_of_it() -> None:
     )
 
 
-def test_an_answer_to_whoever_names_no_origin_is_still_not_that_of_any_origin() -> None:
-    """§CORS protocol and HTTP caches: else a cache could hand it to a page, which would not be let read it."""
-    assert CorsHeaders().of_answer(None) == ((b"vary", b"Origin"),)
-
-
 def test_where_everybody_may_call_all_are_told_the_same() -> None:
     headers = CorsHeaders(is_open=True, exposed_headers=())
     assert headers.of_answer(APP) == headers.of_answer(b"null") == ((b"access-control-allow-origin", b"*"),)
-    assert headers.of_answer(None) == ()
 
 
 def test_credentials_are_for_origins_that_were_named() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trioproxy.protocol.errors import HostRefused, OriginRefused
-from trioproxy.protocol.origins import OriginPolicy, host_name, origin_name
+from trioproxy.protocol.origins import OriginPolicy
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,3 @@ def test_a_name_that_is_none_opens_nothing(name: str) -> None:
     for host in (b"", b"evil.example", b":80"):
         with pytest.raises(HostRefused):
             OriginPolicy([name]).check(host, None)
-
-
-@pytest.mark.parametrize(
-    ("text", "name"), [("A.b:1", "a.b"), ("[::1]:1", "::1"), ("a.", "a"), ("", ""), ("a:b", ""), ("a@b", "")]
-)
-def test_a_name_is_compared_without_its_port_and_in_lower_case(text: str, name: str) -> None:
-    assert host_name(text) == name
-    assert origin_name(f"https://{text}") == name
-    assert origin_name(text) == ""
