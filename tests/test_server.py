@@ -18,9 +18,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests import wire
+from tests import modern, wire
 from tests.proxies import DEMO, ProxyProcess, descendants, is_alive, open_test_proxy, python, run_proxy, wait_gone
-from tests.puppet import PUPPET, request
+from tests.puppet import MODERN_PUPPET, PUPPET, request
 from trioproxy import CommandFailed, ListenError
 from trioproxy.config import ChildConfig, Config, ListenConfig, TimeConfig
 from trioproxy.server import open_proxy
@@ -85,6 +85,28 @@ async def test_an_error_in_the_block_ends_the_proxy_and_comes_out_of_it() -> Non
     with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
         async with open_test_proxy(PUPPET):
             raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_with_exit_on_child_death_a_server_that_ends_by_itself_ends_everything(era: str) -> None:
+    ended = pytest.RaisesExc(
+        CommandFailed, match="exited with status 3, and --exit-on-child-death says that this is the end"
+    )
+    with pytest.RaisesGroup(ended, flatten_subgroups=True), trio.fail_after(20):
+        async with open_test_proxy(PUPPET if era == "legacy" else MODERN_PUPPET, exit_on_child_death=True) as proxy:
+            if era == "legacy":
+                client = await wire.initialize(proxy.url)
+                await client.post(request("die", 1, status=3))
+            else:
+                await modern.post(proxy.url, modern.request("stammer", 5, text="{"))
+            await trio.sleep_forever()
+
+
+async def test_with_exit_on_child_death_a_server_that_is_ended_ends_nothing() -> None:
+    async with open_test_proxy(PUPPET, exit_on_child_death=True) as proxy:
+        client = await wire.initialize(proxy.url)
+        await wire.request(client.url, "DELETE", client.headers)
+        assert (await (await wire.initialize(proxy.url)).post(request("repeat"))).status == 200
 
 
 async def test_a_command_that_does_not_work_is_an_error_in_the_block() -> None:
