@@ -546,7 +546,6 @@ def test_whatever_is_sent_over_http_is_refused_or_answered_and_leaves_nothing() 
                 client = trio.run(wire.initialize, url)
             statuses.update(re.findall(rb"HTTP/1.1 (\d\d\d)", received))
             assert b"HTTP/1.1 500" not in received
-            assert b"Traceback" not in received
             for opened in re.findall(rb"mcp-session-id: (\S+)", received):
                 end(url, opened.decode())
 

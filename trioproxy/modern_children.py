@@ -85,7 +85,9 @@ class ModernChildren:
           HeaderMismatch: the headers that repeat a tool's arguments say something else.
           InvalidParams, Unavailable, CommandFailed, ShuttingDown: as `Leases.lease`.
         """
-        shared = await self._find_shared(principal)
+        shared = self._shared.get(principal)
+        if not _lives(shared):
+            shared = await self._find_shared(principal)
         if shared is not None:
             with Call(request, envelope, self._config, only_answer=only_answer) as call:
                 await self._send(call, shared.multiplex, shared.tool_headers, values)
@@ -105,8 +107,9 @@ class ModernChildren:
                     self._reconsider(lane)
 
     async def _send(self, call: Call, multiplex: Multiplex, headers: ToolHeaders, values: HeaderValues) -> None:
-        await multiplex.wait_writable()
-        if call.request.method == "tools/call":
+        if multiplex.is_busy:
+            await multiplex.wait_writable()
+        if call.request.method == "tools/call" and not headers.has_none(call.request):
             await headers.check(call.request, call.envelope, values)
         multiplex.attach(call)
 

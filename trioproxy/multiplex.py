@@ -119,6 +119,11 @@ class Multiplex:
 
     # Calls
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the next request should wait, or be turned away."""
+        return len(self._calls) >= _MAX_CALLS or self.transport.is_congested
+
     async def wait_writable(self) -> None:
         """Return once the server has read enough of its stdin.
 

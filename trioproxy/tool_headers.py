@@ -43,6 +43,12 @@ class ToolHeaders:
         self._watch: _Watch | None = None
         self._filling = trio.Lock()
 
+    def has_none(self, request: Request) -> bool:
+        """Whether it is known that no argument of this call has to be repeated, so that there is nothing to check."""
+        name = request.params.get("name")
+        known = self._tools.get(name) if isinstance(name, str) else None
+        return known == () and trio.current_time() < self._fresh_until
+
     async def check(self, request: Request, envelope: Envelope, values: HeaderValues) -> None:
         """Check the headers of a `tools/call` against its arguments.
 
