@@ -16,6 +16,7 @@ from tests import wire
 from tests.proxies import open_test_proxy, python
 from tests.puppet import PUPPET, request
 from tests.serving import ask, is_json_rpc_error, next_answer
+from trioproxy import AuthConfig, AuthRequest, Principal
 from trioproxy import connection as connection_module
 from trioproxy import directory as directory_module
 from trioproxy.config import EndpointConfig, LimitConfig, ListenConfig
@@ -315,6 +316,27 @@ async def test_the_prefix_that_a_front_strips_is_put_before_what_is_handed_out()
 async def test_a_trusted_front_names_the_prefix_and_no_other_host(said: str, path: str) -> None:
     async with open_test_proxy(PUPPET, listen=TRUSTED, endpoints=ONLY_SSE) as proxy:
         assert await endpoint_event(proxy, {"x-forwarded-prefix": said}) == path
+
+
+@pytest.mark.parametrize(
+    ("said", "believed"),
+    [
+        ({}, "http 127.0.0.1"),
+        ({"x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.1"}, "https 192.0.2.1"),
+        ({"x-forwarded-proto": "http, https", "x-forwarded-for": "10.0.0.1, [2001:db8::1]"}, "https 2001:db8::1"),
+        ({"x-forwarded-proto": "gopher", "x-forwarded-for": "unknown"}, "http 127.0.0.1"),
+    ],
+)
+async def test_a_trusted_front_names_scheme_and_address_of_its_client(said: dict[str, str], believed: str) -> None:
+    seen: list[str] = []
+
+    async def look(request: AuthRequest) -> Principal:
+        seen.append(f"{request.base_url.partition(':')[0]} {request.client}")
+        return Principal("somebody")
+
+    async with open_test_proxy(PUPPET, listen=TRUSTED, auth=AuthConfig(authenticate=look)) as proxy:
+        await get(proxy, "/nothing", said)
+    assert seen == [believed]
 
 
 @pytest.mark.parametrize("listen", [ListenConfig(), STRANGER], ids=["nobody trusted", "others trusted"])
