@@ -531,8 +531,10 @@ def exchange(proxy: ProxyProcess, data: bytes) -> bytes:
 def test_whatever_is_sent_over_http_is_refused_or_answered_and_leaves_nothing() -> None:
     """Whether the next one is served, and from what memory, is asked at the end."""
     statuses: set[bytes] = set()
-    # Each client that says something else of itself gets a child, which is kept for it for a while.
-    with run_proxy("--connection-timeout", "2s", "--session-idle-timeout", "2s", *PUPPET) as proxy:
+    # Each client that says something else of itself gets a child, which is kept for it for a while; and so is one that has
+    # not answered yet.
+    soon = ("--connection-timeout", "2s", "--session-idle-timeout", "2s", "--request-timeout", "2s")
+    with run_proxy(*soon, *PUPPET) as proxy:
         url = proxy.urls[0]
         client = trio.run(wire.initialize, url)
         children, descriptors = len(proxy.children()), proxy.descriptors

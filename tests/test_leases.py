@@ -21,9 +21,10 @@ from trioproxy.directory import Directory, open_directory
 from trioproxy.leases import Lane, Leases, MergedListen
 from trioproxy.protocol.errors import CommandFailed, InvalidParams, ShuttingDown, Unavailable
 
-from .modern import ASKABLE, SUBSCRIPTION_ID, answer_all, listen, parse, request, tool_call
-from .proxies import is_alive, python, wait_gone
-from .puppet import response
+from . import wire
+from .modern import ASKABLE, SUBSCRIPTION_ID, answer_all, listen, parse, post, request, tool_call
+from .proxies import is_alive, open_test_proxy, python, wait_gone
+from .puppet import PUPPET, response
 from .test_multiplex import acknowledged, read, stamped
 
 LEGACY_SERVER = r"""
@@ -453,3 +454,11 @@ async def test_a_closed_subscription_is_closed_in_every_child() -> None:
                 assert one.multiplex.is_used
             assert not two.multiplex.is_used
         assert not one.multiplex.is_used
+
+
+async def test_idle_children_make_room_for_a_session() -> None:
+    async with open_test_proxy(PUPPET, limits=LimitConfig(max_sessions=2)) as proxy:
+        for name in ("a", "b"):
+            assert (await post(proxy.url, request("repeat", 1, client=name))).status == 200
+        client = await wire.initialize(proxy.url)
+        assert (await client.post({"jsonrpc": "2.0", "id": 1, "method": "repeat"})).status == 200

@@ -49,6 +49,8 @@ PROVE_TIME: Final = 0.5
 """Seconds that a first child has to stay alive to be taken for a working server."""
 _PROBATION: Final = 60.0
 """Seconds in which a child that ends by itself shows that the command doesn't work, unless one has answered before."""
+_ROOM_TIME: Final = 5.0
+"""Seconds for a child that makes room for another to be gone."""
 _LIVELY: Final = 30.0
 """Seconds after which a child that dies has lived: the next one is not held to be the same failure again."""
 _MAX_DEATHS: Final = 5
@@ -111,6 +113,7 @@ class Directory:
     Attributes:
       proven: set once a child of the command has lived long enough, or answered.
       last_exit: how the last child ended that ended by itself.
+      room_makers: each ends a child that nobody uses at the moment, if it knows one, and says whether it did.
       evicted: messages that sessions which have ended could not keep.
     """
 
@@ -125,6 +128,8 @@ class Directory:
         self._nursery = nursery
         self._sessions: dict[str, Session] = {}
         self._spares: list[Berth] = []
+        self.room_makers: list[Callable[[], bool]] = []
+        self._vacated = trio.lowlevel.ParkingLot()
         self._lent = 0  # spares that are being asked something
         self._starting = 0  # spares that are about to be
         self._opening = 0  # sessions that are about to be
@@ -254,6 +259,10 @@ class Directory:
         """
         if self.is_draining:
             raise ShuttingDown("the proxy is shutting down")
+        if self.is_full and any(make_room() for make_room in self.room_makers):
+            with trio.move_on_after(_ROOM_TIME):
+                while self.is_full:
+                    await self._vacated.park()
         if self.is_full:
             limit = self._config.limits.max_sessions
             ending = "" if len(self) == limit else " or ending"
@@ -372,6 +381,7 @@ class Directory:
             raise failure
 
     def _vacate(self, berth: Berth) -> None:
+        self._vacated.unpark_all()
         self._all.discard(berth)
         if berth in self._spares:
             self._spares.remove(berth)

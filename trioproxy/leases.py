@@ -87,6 +87,7 @@ class Leases:
     def __init__(self, config: Config, directory: Directory) -> None:
         self._config = config
         self._directory = directory
+        directory.room_makers.append(self._make_room)
         self._lanes: list[Lane] = []
         self._starting: dict[Client, int] = {}
         self._listens: dict[Call, Client] = {}

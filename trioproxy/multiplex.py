@@ -45,6 +45,7 @@ from .protocol.messages import (
     parse_result,
     recognise,
     replace_response_id,
+    slim,
 )
 from .protocol.meta_keys import SUBSCRIPTION_ID
 from .protocol.own_messages import CANCELLED, cancelled_notification, listen_result, refusal
@@ -152,6 +153,7 @@ class Multiplex:
         self._calls[number] = call
         call.attach(self, number)
         self.transport.send_nowait(number_request(call.request, number))
+        slim(call.request)
 
     def detach(self, call: Call) -> None:
         """Have nothing more to do with `call`; its request is cancelled if the server has not answered it."""

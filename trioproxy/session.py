@@ -53,6 +53,7 @@ from .protocol.messages import (
     parse_line,
     parse_result,
     recognise,
+    slim,
 )
 from .protocol.own_messages import (
     CANCELLED,
@@ -205,6 +206,7 @@ class Session:
             if self._shows_messages:
                 self._logger.debug("client: %s", message.raw.decode(errors="replace"))
             self._transport.send_nowait(message.raw)
+            slim(message)
         return stream
 
     async def _wait_for_room(self) -> None:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 import trio
 
 from .protocol.errors import ChildError, InvalidRequest, ParseError
-from .protocol.messages import parse_line, recognise
+from .protocol.messages import parse_line, recognise, slim
 from .protocol.translation import Step, Translator
 from .transport import Received, Transport
 
@@ -34,7 +34,9 @@ class Translated(Generic[T]):
             self._server.send_nowait(message)
             return
         deadline = self.translator.deadline
-        self._carry_out(self.translator.from_client(parse_line(message), trio.current_time()))
+        parsed = parse_line(message)
+        self._carry_out(self.translator.from_client(parsed, trio.current_time()))
+        slim(parsed)
         if self._ready or self.translator.deadline < deadline:
             # Whoever waits for the server has something else to do now.
             self._wait.cancel()

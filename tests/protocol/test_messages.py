@@ -21,6 +21,7 @@ from trioproxy.protocol.messages import (
     parse_line,
     parse_result,
     recognise,
+    slim,
 )
 
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
@@ -335,3 +336,17 @@ def test_the_result_of_a_response_is_read_when_it_is_asked_for() -> None:
     assert parse_result(Response(REFUSAL, None, True)) is None
     with pytest.raises(ParseError):
         parse_result(Response(b'{"jsonrpc":"2.0","id":1,"result":{"a":[1]}', 1, False))
+
+
+def test_a_large_message_that_has_gone_on_keeps_its_bytes_and_who_it_is_for() -> None:
+    """Three megabytes of brackets would take two hundred in Python, for as long as the call runs."""
+    nest = b"[" + b"[]," * 30_000 + b"0]"
+    meta = b'"_meta":{"progressToken":7}'
+    raw = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","arguments":%b,%b}}' % (nest, meta)
+    message = parse_line(raw)
+    slim(message)
+    assert message == Request(raw, 1, "tools/call", {"name": "x", "_meta": {"progressToken": 7}})
+    small = parse_line(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"arguments":{"a":1}}}')
+    slim(small)
+    assert isinstance(small, Request)
+    assert small.params == {"arguments": {"a": 1}}

@@ -141,6 +141,16 @@ def recognise(line: bytes) -> Message:
     return parse_line(line)
 
 
+def slim(message: Message) -> None:
+    """Let go of what the params of a large message hold, once it has gone on; `raw` has it all.
+
+    What JSON says in ten megabytes can take Python hundreds, and a call may run for long.
+    """
+    if len(message.raw) > _LARGE and not isinstance(message, Response):
+        for name in message.params.keys() - _KEPT:
+            del message.params[name]
+
+
 def number_request(request: Request, number: int) -> bytes:
     """Return the bytes of a request with a number for its id and, if it has one, for its progress token."""
     raw, ours = request.raw, b"%d" % number
@@ -181,6 +191,9 @@ def find_request_answered(line: OversizedLine) -> RequestId | None:
     return found[0] if found else None
 
 
+_LARGE: Final = 64 * 1024
+_KEPT: Final = frozenset({"_meta", "name", "uri"})
+"""The params that say whose a request is, and what it is for."""
 _LONG: Final = 16 * 1024
 """From here on looking at both ends is cheaper than parsing: at this size parsing takes some 15 µs."""
 
