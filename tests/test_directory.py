@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import trio
 
+from trioproxy import directory as directory_module
 from trioproxy.config import ChildConfig, Config, LimitConfig
 from trioproxy.directory import Directory, open_directory
 from trioproxy.protocol.errors import CommandFailed, SessionNotFound, ShuttingDown, TooManySessions, Unavailable
@@ -508,3 +509,22 @@ async def test_children_can_be_killed_without_ceremony() -> None:
         with trio.fail_after(1):
             await session.wait_ended()
         assert json.loads(stream.read(1)[-1])["error"]["data"]["signal"] == "SIGKILL"
+
+
+async def test_a_session_whose_next_child_fails_in_an_unforeseen_way_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    dies = "import json, sys\nfor line in sys.stdin:\n    m = json.loads(line)\n    if m['method'] == 'die': sys.exit(3)\n"
+    dies += "    if 'id' in m: print(json.dumps({'jsonrpc': '2.0', 'id': m['id'], 'result': {}}), flush=True)\n"
+    async with open_directory(Config(child=ChildConfig((sys.executable, "-c", dies)))) as directory:
+        await directory.proven.wait()
+        session = await directory.open()
+        await session.shake_hands("2025-11-25")
+
+        def fail(*_: Any, **__: Any) -> Any:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(directory_module, "open_child", fail)
+        await session.submit([parse_line(b'{"jsonrpc":"2.0","id":1,"method":"die"}')])
+        with trio.fail_after(10):
+            await session.wait_ended()
+        with pytest.raises(SessionNotFound):
+            directory.find(session.id)

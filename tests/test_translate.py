@@ -26,6 +26,7 @@ from trioproxy.protocol.modern_to_legacy import ModernToLegacy
 from trioproxy.protocol.translation import Related
 from trioproxy.session import Session
 from trioproxy.translate import Translated
+from trioproxy.transport import Received
 
 from .memory_transport import MemoryTransport
 from .modern import ASKABLE, answer_all, listen, request, tool_call
@@ -411,3 +412,21 @@ async def test_a_message_that_belongs_to_a_request_says_so(autojump_clock: MockC
     server.say(log("hello"))
     (line,) = await transport.receive()
     assert line == Related(json.dumps(log("hello")).encode(), 5)
+
+
+async def test_what_a_translator_has_said_itself_is_heard_before_the_end_of_its_server(autojump_clock: MockClock) -> None:
+    server = MemoryTransport()
+    transport = Translated(server, LegacyToModern("new", lambda: "id"))
+    heard: list[Received] = []
+    async with trio.open_nursery() as nursery:
+
+        async def receive() -> None:
+            with pytest.raises(ChildExited):
+                while True:
+                    heard.extend(await transport.receive())
+
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        server.end(ChildExited("gone"))
+        transport.send_nowait(b'{"jsonrpc":"2.0","id":1,"method":"ping"}')
+    assert [json.loads(line) for line in heard if isinstance(line, bytes)] == [{"jsonrpc": "2.0", "id": 1, "result": {}}]

@@ -210,6 +210,11 @@ class Call:
         """Note under which number the request goes through `carrier`."""
         self._legs[carrier] = number
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether it goes through anything."""
+        return bool(self._legs)
+
     def detach(self, carrier: Carrier) -> int | None:
         """Forget that number, and return it."""
         return self._legs.pop(carrier, None)

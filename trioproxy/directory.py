@@ -90,7 +90,6 @@ class Berth:
         self.child: Child | None = None
         self.tenant: Tenant | None = None
         self.claimed = trio.Event()
-        self.was_run = False
         self.is_fresh = True  # nobody has said anything to it
         self.opened_at = trio.current_time()
 
@@ -385,8 +384,8 @@ class Directory:
         self._all.discard(berth)
         if berth in self._spares:
             self._spares.remove(berth)
-        if berth.tenant is not None and not berth.was_run:
-            # It came when its berth had failed already.
+        if berth.tenant is not None:
+            # It may have come when its berth had failed already, or wait for another child that it will not get.
             berth.tenant.close(ChildExited("the server was stopped"))
             self._forget(berth.tenant)
 
@@ -398,7 +397,6 @@ class Directory:
     async def _run_tenant(self, berth: Berth, child: Child) -> None:
         tenant = berth.tenant
         assert tenant is not None
-        berth.was_run = True
         about = {"session": tenant.short_id}
         logger.info("open, process %d", child.pid, extra=about)
         try:
@@ -438,8 +436,6 @@ class Directory:
                     await self._run_tenant(berth, child)
             except CommandFailed as error:
                 self.last_exit = str(error)
-        session.close(ShuttingDown("the proxy is shutting down"))
-        self._forget(session)
 
     async def _wait_claimed(self, berth: Berth, child: Child) -> bool:
         """Wait until a session wants the child; False if it has died before."""

@@ -131,6 +131,9 @@ class Leases:
         try:
             for lane in self._of(client):
                 lane.multiplex.attach(call)
+            if not call.is_attached:
+                # Nobody would ever say anything.
+                raise Unavailable("the server ended as soon as it had been started")
             yield
         finally:
             del self._listens[call]

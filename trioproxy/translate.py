@@ -65,8 +65,13 @@ class Translated(Generic[T]):
                 return await self._server.receive()
             # Cancelling `receive` loses nothing.
             with trio.CancelScope(deadline=self.translator.deadline) as self._wait:
-                for line in await self._server.receive():
-                    self._translate(line)
+                try:
+                    for line in await self._server.receive():
+                        self._translate(line)
+                except ChildError:
+                    # What the translator has said itself meanwhile comes first; the next call hears of the end.
+                    if not self._ready:
+                        raise
             now = trio.current_time()
             if self.translator.deadline <= now:
                 self._carry_out(self.translator.wake(now))
