@@ -17,6 +17,7 @@ import pytest
 import trio
 
 from trioproxy import directory as directory_module
+from trioproxy import sources as sources_module
 from trioproxy.config import ChildConfig, Config, LimitConfig
 from trioproxy.directory import Directory, open_directory
 from trioproxy.protocol.errors import CommandFailed, SessionNotFound, ShuttingDown, TooManySessions, Unavailable
@@ -522,7 +523,7 @@ async def test_a_session_whose_next_child_fails_in_an_unforeseen_way_is_ended(mo
         def fail(*_: Any, **__: Any) -> Any:
             raise ZeroDivisionError
 
-        monkeypatch.setattr(directory_module, "open_child", fail)
+        monkeypatch.setattr(sources_module, "open_child", fail)
         await session.submit([parse_line(b'{"jsonrpc":"2.0","id":1,"method":"die"}')])
         with trio.fail_after(10):
             await session.wait_ended()

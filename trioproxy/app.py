@@ -8,79 +8,89 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from .auth import AuthRequest, HttpError
 from .auth.authenticator import Authenticator
 from .config import Config, CorsOptions, ListenConfig, is_url_path
-from .directory import Directory
-from .endpoints.http_sse import HTTPWithSSE
 from .endpoints.metrics import Measurements
-from .endpoints.modern import Modern
 from .endpoints.status import Status
-from .endpoints.streamable_http import StreamableHTTP
 from .exchange import ClientLeft, Exchange
-from .modern_children import ModernChildren
+from .hooks import ASGIApp
+from .mount import Endpoint
 from .protocol.cors import CorsHeaders
 from .protocol.errors import HostRefused, MethodNotAllowed, OriginRefused, PathNotFound, TrioproxyError
 from .protocol.origins import OriginPolicy
+from .servers import Servers
 
 logger = logging.getLogger("trioproxy.app")
 
 _EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
 
-Endpoint = Callable[[Exchange], Awaitable[None]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Application:
     """What a listener serves."""
 
-    def __init__(self, config: Config, directory: Directory, authenticator: Authenticator) -> None:
-        status = Status(config, directory)
+    def __init__(self, config: Config, servers: Servers, authenticator: Authenticator) -> None:
+        status = Status(servers)
         self._authenticator = authenticator
         self._asks = not config.auth.is_open
         paths = config.endpoints
         self._ping = status.ping
-        self._metrics = directory.metrics
+        self._metrics = servers.metrics
+        self._servers = servers
         self._endpoints: dict[str, Endpoint] = {paths.health_endpoint: status.health}
         # What says nothing that a stranger must not hear, and is asked by those who have no credentials.
         self._open_paths = {paths.health_endpoint}
         if paths.metrics:
-            self._endpoints["/metrics"] = Measurements(directory)
+            self._endpoints["/metrics"] = Measurements(servers)
             if not paths.metrics_auth:
                 self._open_paths.add("/metrics")
-        if "stream" in paths.servers:
-            modern = Modern(config, ModernChildren(config, directory), directory.metrics).serve if config.modern else None
-            self._endpoints[paths.stream_endpoint] = StreamableHTTP(config, directory, modern)
-        if "sse" in paths.servers:
-            http_sse = HTTPWithSSE(config, directory)
-            self._endpoints[paths.sse_endpoint] = http_sse.listen
-            self._endpoints[paths.message_endpoint] = http_sse.post
+        self._fallback = config.on_unhandled_request
         self._listen = config.listen
         # To listen everywhere is to have no name.
         names = () if config.listen.host in _EVERYWHERE else (config.listen.host,)
-        ours = (*names, *config.listen.allowed_hosts)
-        if config.cors is None:
-            self._policy = OriginPolicy(ours, is_local=config.listen.is_local)
-            self._cors = None
-        else:
-            self._policy = OriginPolicy(ours, is_local=config.listen.is_local, admits=config.cors.make_test())
-            self._cors = _cors_headers(config.cors, config.auth.api_key_header_name)
+        self._policy_for = partial(OriginPolicy, admits=_admit_nobody if config.cors is None else config.cors.make_test())
+        self._policy = self._policy_for((*names, *config.listen.allowed_hosts), is_local=config.listen.is_local)
+        self._cors = None if config.cors is None else _cors_headers(config.cors, config.auth.api_key_header_name)
 
     async def __call__(
         self,
         scope: dict[str, Any],
-        receive: Callable[[], Awaitable[dict[str, Any]]],
-        send: Callable[[dict[str, Any]], Awaitable[None]],
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Serve one exchange (ASGI)."""
         scope["root_path"] = self._listen.root_path
         if self._listen.trusted_proxies and _is_trusted(scope, self._listen):
             _believe_reverse_proxy(scope)
+        await self._serve(scope, receive, send, self._policy)
+
+    def at(self, url: str) -> ASGIApp:
+        """Return what serves those who come through a tunnel, whose public URL is `url`.
+
+        They may be anybody: none is trusted to say where others are, and a page of their machine is not one of ours.
+        """
+        parts = urlsplit(url)
+        policy = self._policy_for((parts.netloc, *self._listen.allowed_hosts), is_local=False)
+
+        async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+            scope["root_path"] = ""
+            scope["scheme"] = parts.scheme
+            await self._serve(scope, receive, send, policy)
+
+        return serve
+
+    async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send, policy: OriginPolicy) -> None:
         exchange = Exchange(scope, receive, send)
         try:
-            self._admit(exchange)
+            self._admit(exchange, policy)
             if exchange.method == "OPTIONS" and self._cors is not None:
                 # Of any path, so that a page gets to see the 404 of one that is not served.
                 requested = exchange.header(b"access-control-request-headers")
@@ -94,10 +104,13 @@ class Application:
                 return
             if self._asks and not self._is_open(exchange.path):
                 exchange.principal = await self._authenticator.authenticate(AuthRequest(scope))
-            endpoint = self._endpoints.get(exchange.path)
-            if endpoint is None:
+            endpoint = self._servers.endpoints.get(exchange.path) or self._endpoints.get(exchange.path)
+            if endpoint is not None:
+                await endpoint(exchange)
+            elif self._fallback is not None:
+                await self._hand_over(exchange, receive, send)
+            else:
                 raise PathNotFound(f"nothing is served at {exchange.path[:200]!r}")
-            await endpoint(exchange)
         except HttpError as error:
             self._metrics.refusals.add(str(error.status), type(error).__name__)
             await exchange.respond(error.status, error.body, error.headers)
@@ -113,7 +126,33 @@ class Application:
     def _is_open(self, path: str) -> bool:
         # Clients look for documents at well-known places before they have anything to show, and are to hear that there are
         # none (RFC 8615).
+        if path in self._servers.endpoints:
+            return False
         return path in self._open_paths or (path.startswith("/.well-known/") and path not in self._endpoints)
+
+    async def _hand_over(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        """Let the application of the library's user answer."""
+        assert self._fallback is not None
+        has_begun = False
+
+        async def send_with_headers(message: dict[str, Any]) -> None:
+            nonlocal has_begun
+            has_begun = True
+            if message["type"] == "http.response.start":
+                own = {name.lower() for name, _ in message.get("headers", ())}
+                common = [(name, value) for name, value in exchange.common_headers if name not in own]
+                message = {**message, "headers": [*message.get("headers", ()), *common]}
+            await send(message)
+
+        exchange.scope["trioproxy.principal"] = exchange.principal
+        try:
+            await self._fallback(exchange.scope, receive, send_with_headers)
+        except Exception:
+            # It fails alone; of what it has begun to say the connection makes an end.
+            logger.exception("%s %s: on_unhandled_request failed", exchange.method, exchange.path)
+            if has_begun:
+                raise
+            await exchange.respond(500)
 
     async def _serve_metadata(self, exchange: Exchange) -> None:
         """Serve the protected resource metadata, by which a client without a token finds who gives one (RFC 9728)."""
@@ -121,7 +160,7 @@ class Application:
             raise MethodNotAllowed(f"{exchange.method} is not served here", headers=((b"allow", b"GET, HEAD"),))
         await exchange.respond_json(200, self._authenticator.metadata(AuthRequest(exchange.scope)))
 
-    def _admit(self, exchange: Exchange) -> None:
+    def _admit(self, exchange: Exchange, policy: OriginPolicy) -> None:
         """Let in who may call us, and let pages among them read the answer.
 
         Raises:
@@ -129,7 +168,7 @@ class Application:
         """
         origin = exchange.header(b"origin")
         try:
-            self._policy.check(exchange.header(b"host"), origin)
+            policy.check(exchange.header(b"host"), origin)
         except (HostRefused, OriginRefused):
             if exchange.path != "/ping" or exchange.method == "OPTIONS":
                 raise
@@ -137,6 +176,10 @@ class Application:
             # Who names no origin is no page, and has no use for what is said about them.
             if self._cors is not None and origin is not None:
                 exchange.common_headers = self._cors.of_answer(origin)
+
+
+def _admit_nobody(origin: str) -> bool:
+    return False
 
 
 def _cors_headers(cors: CorsOptions, key_header: str) -> CorsHeaders:

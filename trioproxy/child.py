@@ -114,6 +114,11 @@ class Child:
         self._stderr = StderrRelay(process.stderr.fileno(), on_stderr)
 
     @property
+    def name(self) -> str:
+        """What it is called in logs."""
+        return f"process {self.pid}"
+
+    @property
     def last_words(self) -> Sequence[str]:
         """The last lines of its stderr."""
         return self._stderr.last_words

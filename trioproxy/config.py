@@ -30,6 +30,9 @@ from .protocol.urls import is_http_url, is_protected_url
 
 if TYPE_CHECKING:
     from .auth import Authenticate
+    from .hooks import ASGIApp, CreateServer, OnClose, OnConnect
+    from .remote.settings import RemoteConfig
+    from .tunnel import TunnelConfig
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -47,6 +50,11 @@ def is_url_path(text: str) -> bool:
     """
     plain = text.isascii() and text.isprintable() and not any(c in text for c in "?# \\")
     return plain and text.startswith("/") and not text.startswith("//")
+
+
+def is_server_name(text: str) -> bool:
+    """Tell whether `text` can be a part of a path, so that a server can be found by it."""
+    return bool(text) and text.isprintable() and text not in (".", "..") and not any(c in text for c in "/\\?#%")
 
 
 @dataclass(frozen=True)
@@ -366,28 +374,64 @@ class Config:
     Args:
       modern: whether revision 2026-07-28 is served beside those with a handshake.
       upstream_protocol: the era that the server speaks; `auto` finds out.
+      child: the default server's command; None where `create_server` makes it, or where there are named servers only.
+      servers: further servers by their names, each served at `/servers/NAME/…`.
+      config_file: a file that names still more; it is read again on SIGHUP.
+      child_template, remote_template: what those have that the file doesn't speak of.
+      isolation: what has a server of its own: each session, each principal, or nobody.
+      create_server: makes the default server, in place of a command.
+      on_connect: called with each new session before its client gets an answer; what it raises refuses the session.
+      on_close: called with each session that has ended.
+      on_unhandled_request: serves, as an ASGI application, what nothing of ours is served at.
       stateless: each POST stands alone, with a child of its own; there are no sessions but those of HTTP with SSE.
       json_response: a request is answered with JSON, never with a stream.
       cors: what pages of other origins may do; None leaves them out of account, and browsers keep our answers from them.
+      tunnel: a tunnel server that gives us a public URL.
       exit_on_child_death: the proxy ends when a server has ended by itself.
       shows_example: a command that tries the proxy out is printed once it serves.
     """
 
-    child: ChildConfig
+    child: ChildConfig | None = None
     listen: ListenConfig = field(default_factory=ListenConfig)
     endpoints: EndpointConfig = field(default_factory=EndpointConfig)
     times: TimeConfig = field(default_factory=TimeConfig)
     limits: LimitConfig = field(default_factory=LimitConfig)
     auth: AuthConfig = field(default_factory=AuthConfig)
     cors: CorsOptions | None = field(default_factory=CorsOptions)
+    tunnel: TunnelConfig | None = None
     log: LogConfig = field(default_factory=LogConfig)
+    servers: Mapping[str, ChildConfig | RemoteConfig] = field(default_factory=lambda: MappingProxyType({}))
+    config_file: Path | None = None
+    child_template: ChildConfig = field(default_factory=lambda: ChildConfig(("command",)))
+    remote_template: RemoteConfig | None = None
+    isolation: Literal["session", "principal", "shared"] = "session"
     modern: bool = True
     upstream_protocol: Literal["auto", "legacy", "modern"] = "auto"
     stateless: bool = False
     json_response: bool = False
     exit_on_child_death: bool = False
     shows_example: bool = False
+    create_server: CreateServer | None = None
+    on_connect: OnConnect | None = None
+    on_close: OnClose | None = None
+    on_unhandled_request: ASGIApp | None = None
 
     def __post_init__(self) -> None:
+        if self.child is None and self.create_server is None and not self.servers and self.config_file is None:
+            raise ConfigError("no command: name the stdio server to run")
+        if self.child is not None and self.create_server is not None:
+            raise ConfigError("create_server makes the default server, but there is a command as well: give one of them")
+        if self.stateless and self.isolation != "session":
+            raise ConfigError(f"--stateless and --isolation {self.isolation} contradict each other: one child a request")
+        if self.isolation == "principal" and self.auth.is_open:
+            raise ConfigError(
+                "--isolation principal needs a way to come in, such as --api-key: nobody is asked who they are"
+            )
+        for name in self.servers:
+            if not is_server_name(name):
+                raise ConfigError(f"{name!r} can't be the name of a server: it becomes one part of a path")
+        object.__setattr__(self, "servers", MappingProxyType(dict(self.servers)))
+        if self.tunnel is not None:
+            self.tunnel.check_beside(self.auth, self.listen)
         if self.endpoints.metrics_auth and self.auth.is_open:
             raise ConfigError("--metrics-auth needs a way to come in, such as --api-key: without one nobody is kept out")

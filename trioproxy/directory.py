@@ -19,14 +19,13 @@ import math
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, Literal, Protocol, TypeVar
 
 import trio
 
-from .auth import Principal, key_of
-from .child import Child, open_child
-from .config import ChildConfig, Config
+from .auth import AuthRequest, Principal, key_of
+from .config import Config
+from .hooks import SessionInfo
 from .metrics import Metrics
 from .protocol.errors import (
     ChildError,
@@ -36,9 +35,11 @@ from .protocol.errors import (
     ShuttingDown,
     TooManySessions,
     TrioproxyError,
+    Unavailable,
 )
 from .protocol.legacy_to_modern import LegacyToModern
 from .session import Session
+from .sources import CommandSource, CreatedSource, Opening, Server, Source, made_by
 from .translate import Translated
 from .transport import Transport
 
@@ -51,6 +52,8 @@ _PROBATION: Final = 60.0
 """Seconds in which a child that ends by itself shows that the command doesn't work, unless one has answered before."""
 _ROOM_TIME: Final = 5.0
 """Seconds for a child that makes room for another to be gone."""
+_GOODBYE_TIME: Final = 5.0
+"""Seconds for `on_close`."""
 _LIVELY: Final = 30.0
 """Seconds after which a child that dies has lived: the next one is not held to be the same failure again."""
 _MAX_DEATHS: Final = 5
@@ -84,10 +87,11 @@ T = TypeVar("T", bound=Tenant)
 class Berth:
     """One child, and in time what uses it."""
 
-    def __init__(self, number: int, config: ChildConfig) -> None:
+    def __init__(self, number: int, request: AuthRequest | None, principal: Principal | None) -> None:
         self.name = f"spare {number}"
-        self.config: Final = config
-        self.child: Child | None = None
+        self.request: Final = request  # that it was opened for
+        self.principal: Final = principal
+        self.child: Server | None = None
         self.tenant: Tenant | None = None
         self.claimed = trio.Event()
         self.is_fresh = True  # nobody has said anything to it
@@ -116,8 +120,9 @@ class Directory:
       evicted: messages that sessions which have ended could not keep.
     """
 
-    def __init__(self, config: Config, nursery: trio.Nursery, metrics: Metrics) -> None:
+    def __init__(self, config: Config, source: Source, nursery: trio.Nursery, metrics: Metrics) -> None:
         self.metrics: Final = metrics
+        self.source: Final = source
         self.evicted = 0
         self.proven = trio.Event()
         self.is_draining = False
@@ -126,6 +131,7 @@ class Directory:
         self._config = config
         self._nursery = nursery
         self._sessions: dict[str, Session] = {}
+        self._infos: dict[Session, SessionInfo] = {}
         self._spares: list[Berth] = []
         self.room_makers: list[Callable[[], bool]] = []
         self._vacated = trio.lowlevel.ParkingLot()
@@ -176,7 +182,7 @@ class Directory:
             return "full"
         if trio.current_time() < self._broken_until:
             return "failing"
-        if self._config.child.spares == 0:
+        if self.source.spares == 0:
             # The first child proves the command, and may leave when nobody comes; none is to take its place.
             return "ready"
         is_alive = any(berth.age > PROVE_TIME for berth in self._spares)
@@ -207,18 +213,22 @@ class Directory:
     async def open(
         self,
         principal: Principal | None = None,
+        request: AuthRequest | None = None,
         *,
         mixes: bool = True,
         single_stream: bool = False,
         declines: bool = False,
     ) -> Session:
-        """Open a session for `principal` with a child of its own.  The other arguments are those of `Session`.
+        """Open a session for `principal`, who has sent `request`.  The other arguments are those of `Session`.
 
         Raises:
           TooManySessions, ShuttingDown, CommandFailed: as `move_in`.
         """
 
-        def make(child: Child) -> Session:
+        servers: list[Server] = []
+
+        def make(child: Server) -> Session:
+            servers.append(child)
             transport = self._speaking_legacy(child)
             return Session(
                 transport,
@@ -229,26 +239,55 @@ class Directory:
                 declines=declines,
             )
 
-        session = await self.move_in(make, principal)
+        session = await self.move_in(make, principal, request)
         session.owner = key_of(principal)
         self._sessions[session.id] = session
+        if self._config.on_connect is not None or self._config.on_close is not None:
+            kind: Literal["stream", "sse"] = "sse" if single_stream else "stream"
+            await self._introduce(session, SessionInfo(session.short_id, principal, kind, made_by(servers[0])))
         return session
 
-    def _speaking_legacy(self, child: Child) -> Transport:
+    async def _introduce(self, session: Session, info: SessionInfo) -> None:
+        """Tell the library's user of a session; what that raises refuses it."""
+        try:
+            if self._config.on_connect is not None:
+                await self._config.on_connect(info)
+        except BaseException:
+            session.close(Unavailable("the session was not opened"))
+            raise
+        self._infos[session] = info
+
+    async def _say_goodbye(self, session: Session) -> None:
+        """Tell the library's user that a session has ended."""
+        info = self._infos.pop(session, None)
+        if info is None or self._config.on_close is None:
+            return
+        with trio.CancelScope(shield=True), trio.move_on_after(_GOODBYE_TIME):
+            try:
+                await self._config.on_close(info)
+            except Exception:
+                logger.exception("on_close failed", extra={"session": session.short_id})
+
+    def _speaking_legacy(self, child: Server) -> Transport:
         """Return a transport on which a client of the handshake era can be served, whatever the child speaks."""
         if self._config.upstream_protocol == "legacy":
             return child
         # A child of the handshake era needs no probe, and must not be spoiled by one: it answers `initialize`.
         tries_handshake = self._config.upstream_protocol == "auto"
-        name = self._config.child.argv[0]
-        return Translated(child, LegacyToModern(name, secrets.token_urlsafe, tries_handshake=tries_handshake))
+        return Translated(child, LegacyToModern(self.source.name, secrets.token_urlsafe, tries_handshake=tries_handshake))
 
-    async def move_in(self, make: Callable[[Child], T], principal: Principal | None = None, *, fresh: bool = False) -> T:
+    async def move_in(
+        self,
+        make: Callable[[Server], T],
+        principal: Principal | None = None,
+        request: AuthRequest | None = None,
+        *,
+        fresh: bool = False,
+    ) -> T:
         """Return what `make` makes of a child, and run it: of a spare if there is one and it will do.
 
-        A child that is to be told whom it is for is started for them.
-
         Args:
+          request: that it is for, if it is for a single one.
           fresh: only a child will do that has heard nothing yet.
 
         Raises:
@@ -268,13 +307,9 @@ class Directory:
             raise TooManySessions(f"{limit} sessions are open{ending}, the limit of --max-sessions")
         self._opening += 1
         try:
-            variables = {} if principal is None else principal.variables
-            if variables:
-                ours = self._config.child
-                config = replace(ours, environment={**ours.environment, **variables})
-                berth = await self._nursery.start(self._run_berth, config)
-            else:
-                berth = self._take_spare(fresh=fresh) or await self._nursery.start(self._run_berth, self._config.child)
+            berth = self._take_spare(fresh=fresh) if self.source.has_spare_for(principal) else None
+            if berth is None:
+                berth = await self._open_berth(request, principal)
         finally:
             self._opening -= 1
         if self.is_draining:
@@ -313,7 +348,7 @@ class Directory:
 
     def keep_spares(self, at_least: int = 0) -> None:
         """Start as many spares as are missing."""
-        wanted = max(self._config.child.spares, at_least)
+        wanted = max(self.source.spares, at_least)
         while not self.is_draining and len(self._spares) + self._starting + self._lent < wanted:
             self._starting += 1
             self._nursery.start_soon(self._start_spare)
@@ -325,7 +360,7 @@ class Directory:
             if self._deaths_in_a_row:
                 await trio.sleep(min(_RESPAWN_LONGEST, _RESPAWN_FIRST * 2.0 ** min(self._deaths_in_a_row - 1, 16)))
             if not self.is_draining:
-                berth = await self._nursery.start(self._run_berth, self._config.child)
+                berth = await self._open_berth(None, None)
                 if berth in self._all:
                     self._spares.append(berth)
         except CommandFailed as error:
@@ -340,22 +375,33 @@ class Directory:
         # It may have ended as soon as it was there, and was still counted as one that is about to be.
         self.keep_spares()
 
+    async def _open_berth(self, request: AuthRequest | None, principal: Principal | None) -> Berth:
+        """Start a berth, and return it once its child is there.
+
+        Raises:
+          CommandFailed: the child could not be started.
+          Exception: whatever a function of the library's user has to say to the request.
+        """
+        self._berths += 1
+        berth = Berth(self._berths, request, principal)
+        opening = await self.source.prepare(request, principal, berth.hear)
+        await self._nursery.start(self._run_berth, berth, opening)
+        return berth
+
     async def _run_berth(
-        self, config: ChildConfig, *, task_status: trio.TaskStatus[Berth] = trio.TASK_STATUS_IGNORED
+        self, berth: Berth, opening: Opening, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Run a berth, from the start of its child until it is gone.
 
         Raises:
           CommandFailed: the child could not be started, or its end shows that the command doesn't work.
         """
-        self._berths += 1
-        berth = Berth(self._berths, config)
         self._all.add(berth)
         failure: CommandFailed | None = None
         try:
-            async with open_child(berth.config, on_stderr=berth.hear) as child:
+            async with opening as child:
                 berth.child = child
-                task_status.started(berth)
+                task_status.started()
                 if await self._wait_claimed(berth, child):
                     await self._run_tenant(berth, child)
                 else:
@@ -376,6 +422,8 @@ class Directory:
                 self._note_death(f"the relay of the server failed: {group.exceptions[0]!r}")
         finally:
             self._vacate(berth)
+            if isinstance(berth.tenant, Session):
+                await self._say_goodbye(berth.tenant)
         if failure is not None:
             raise failure
 
@@ -394,11 +442,11 @@ class Directory:
             del self._sessions[tenant.id]
             self.evicted += tenant.log.evicted
 
-    async def _run_tenant(self, berth: Berth, child: Child) -> None:
+    async def _run_tenant(self, berth: Berth, child: Server) -> None:
         tenant = berth.tenant
         assert tenant is not None
         about = {"session": tenant.short_id}
-        logger.info("open, process %d", child.pid, extra=about)
+        logger.info("open, %s", child.name, extra=about)
         try:
             await tenant.run()
         except* Exception:
@@ -430,14 +478,14 @@ class Directory:
                     break
             berth.opened_at = trio.current_time()
             try:
-                async with open_child(berth.config, on_stderr=berth.hear) as child:
+                async with await self.source.prepare(berth.request, berth.principal, berth.hear) as child:
                     berth.child = child
                     session.adopt(self._speaking_legacy(child))
                     await self._run_tenant(berth, child)
             except CommandFailed as error:
                 self.last_exit = str(error)
 
-    async def _wait_claimed(self, berth: Berth, child: Child) -> bool:
+    async def _wait_claimed(self, berth: Berth, child: Server) -> bool:
         """Wait until a session wants the child; False if it has died before."""
         async with trio.open_nursery() as nursery:
 
@@ -454,7 +502,7 @@ class Directory:
             nursery.cancel_scope.cancel()
         return berth.claimed.is_set()
 
-    def _judge_end(self, berth: Berth, child: Child) -> CommandFailed | None:
+    def _judge_end(self, berth: Berth, child: Server) -> CommandFailed | None:
         """Take note of a child that ended before a session wanted it; return an error if the command doesn't work."""
         if berth in self._spares:
             self._spares.remove(berth)
@@ -494,20 +542,36 @@ class Directory:
 
 
 @asynccontextmanager
-async def open_directory(config: Config, metrics: Metrics | None = None) -> AsyncIterator[Directory]:
+async def open_directory(
+    config: Config, metrics: Metrics | None = None, source: Source | None = None
+) -> AsyncIterator[Directory]:
     """Keep sessions, and spares for them, for as long as the block runs; all children have ended when it has.
+
+    Args:
+      source: where servers come from; by default what `config` says of the default server.
 
     Raises:
       CommandFailed: the command could not be started, or a child ended before any had answered, other than with status 0
         after it had stayed for a while.
     """
     async with trio.open_nursery() as nursery:
-        directory = Directory(config, nursery, metrics or Metrics())
-        # Without spares, too, one child proves that the command works, and serves the first session.
-        directory.keep_spares(at_least=1)
+        directory = Directory(config, source or default_source(config), nursery, metrics or Metrics())
+        if directory.source.is_proven_first:
+            # Without spares, too, one child proves that the command works, and serves the first session.
+            directory.keep_spares(at_least=1)
+        else:
+            directory.proven.set()
         yield directory
         directory.is_draining = True
         nursery.cancel_scope.cancel()
+
+
+def default_source(config: Config) -> Source:
+    """Return where the default server's children come from."""
+    if config.create_server is not None:
+        return CreatedSource(config.create_server)
+    assert config.child is not None
+    return CommandSource(config.child)
 
 
 def _unforgivable(failure: ChildError) -> CommandFailed:

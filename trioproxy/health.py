@@ -15,12 +15,12 @@ from typing import Final
 
 import trio
 
-from .child import Child
 from .config import Config
 from .directory import Directory
 from .protocol.errors import ChildError, InvalidRequest, ParseError
 from .protocol.messages import Response, recognise
 from .protocol.own_messages import DISCOVER, modern_request, ping_request
+from .sources import Server
 
 ANSWER_TIME: Final = 5.0
 """Seconds for a spare to answer."""
@@ -71,7 +71,7 @@ class Health:
             self._directory.take_back(berth)
 
 
-async def _ask(child: Child, question: bytes) -> None:
+async def _ask(child: Server, question: bytes) -> None:
     """Return once `child` has answered anything.
 
     Raises:

@@ -23,7 +23,6 @@ import trio
 
 from .auth import Principal, key_of
 from .call import Call
-from .child import Child
 from .config import Config
 from .directory import Directory
 from .multiplex import Multiplex
@@ -31,6 +30,7 @@ from .protocol.envelope import Envelope
 from .protocol.errors import ChildExited, InvalidParams, Unavailable
 from .protocol.messages import Notification, Request, parse_line
 from .protocol.modern_to_legacy import ModernToLegacy
+from .sources import Server
 from .tool_headers import ToolHeaders
 from .translate import Translated
 
@@ -181,7 +181,7 @@ class Leases:
             secrets.token_urlsafe, park_time=_PARK_TIME, handshake_time=math.inf if limit is None else limit
         )
 
-        def make(child: Child) -> Multiplex:
+        def make(child: Server) -> Multiplex:
             return Multiplex(
                 Translated(child, translator),
                 idle_limit=self._config.times.session_idle_timeout,

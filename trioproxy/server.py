@@ -3,8 +3,9 @@
     main nursery
     ├─ signals
     └─ the proxy ─┬─ the listener       bound first, since a taken port should cost no child
-                  ├─ the directory      sessions and spares, each with its child
-                  └─ the connections    one task each; they wait on sessions and own none
+                  ├─ the servers        each a directory: sessions and spares, each with its child
+                  ├─ the connections    one task each; they wait on sessions and own none
+                  └─ the tunnel         if there is one: connections that we have opened ourselves
 
 Shutdown is the same picture read from the leaves: stop accepting, let running calls end, end the streams, then the
 connections, then the children.
@@ -16,20 +17,22 @@ import logging
 import os
 import shlex
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import trio
 
 from .app import Application
 from .auth.authenticator import Authenticator, open_authenticator
-from .config import Config
-from .directory import Directory, open_directory
+from .config import Config, ConfigError
 from .listener import Listener, open_listener
 from .metrics import Metrics
 from .notify import ServiceManager
 from .protocol.errors import ForcedEnd, KeyFileError, ListenError
+from .server_file import Entry, read_server_file
+from .servers import Served, Servers, open_servers
+from .tunnel import Tunnel, open_tunnel
 
 logger = logging.getLogger("trioproxy")
 
@@ -38,61 +41,73 @@ _LAST_EVENTS_TIME: Final = 1.0
 
 
 class Proxy:
-    """A running proxy.
+    """A running proxy."""
 
-    Attributes:
-      url: where MCP clients find the first transport that is served.
-      urls: where they find each.
-    """
-
-    def __init__(self, config: Config, listener: Listener, directory: Directory, authenticator: Authenticator) -> None:
-        paths = config.endpoints
-        self.urls: Final = tuple(
-            f"{listener.url}{config.listen.root_path}{path}"
-            for kind, path in (("stream", paths.stream_endpoint), ("sse", paths.sse_endpoint))
-            if kind in paths.servers
-        )
-        self.url: Final = self.urls[0]
+    def __init__(self, config: Config, listener: Listener, servers: Servers, authenticator: Authenticator) -> None:
         self._config = config
         self._listener = listener
-        self._directory = directory
+        self._servers = servers
         self._authenticator = authenticator
+        self.tunnel: Tunnel | None = None
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where MCP clients find each transport of each server."""
+        return tuple(url for served in self._servers for url in self.urls_of(served))
+
+    @property
+    def url(self) -> str:
+        """Where they find the first; empty where no server is configured."""
+        return next(iter(self.urls), "")
+
+    def urls_of(self, served: Served) -> tuple[str, ...]:
+        """Where they find each transport of one server."""
+        return tuple(f"{self._listener.url}{self._config.listen.root_path}{path}" for path in served.paths())
 
     @property
     def state(self) -> str:
         """Whether a new session could be opened, and why not, as in the health report: `ready`, `full`, `failing` …"""
-        return self._directory.state
+        return self._servers.state
 
     @property
     def sessions(self) -> int:
         """How many sessions there are."""
-        return len(self._directory)
+        return sum(map(len, self._servers.directories.values()))
+
+    @property
+    def servers(self) -> Servers:
+        """Each server, and how it is."""
+        return self._servers
 
     async def wait_proven(self) -> None:
-        """Return once the first child has answered, or has at least stayed alive."""
-        await self._directory.proven.wait()
+        """Return once a first child of each server has answered, or has at least stayed alive; or has not."""
+        await self._servers.wait_settled()
 
     def reload(self) -> None:
-        """Read the certificate files and the file of keys again, where there are any.
+        """Read the certificate files, the file of keys and the file of servers again, where there are any.
 
         Raises:
-          ListenError, KeyFileError: one of them can't be read; what it said before stays in use.
+          ListenError, KeyFileError, ConfigError: one of them can't be read; what it said before stays in use.
         """
         if self._config.listen.ssl_cert is not None:
             self._listener.reload_certificate()
         self._authenticator.reload()
+        if self._config.config_file is not None:
+            self._servers.update(named_servers(self._config))
 
     async def stop(self) -> None:
         """Let running calls finish within their time, then end every stream and connection."""
+        if self.tunnel is not None:
+            self.tunnel.stop_connecting()
         await self._listener.stop_accepting()
-        await self._directory.drain(self._config.times.graceful_shutdown_timeout)
+        await self._servers.drain(self._config.times.graceful_shutdown_timeout)
         with trio.move_on_after(_LAST_EVENTS_TIME):
             while self._listener.connections:  # noqa: ASYNC110  once in a lifetime, and for a second at most
                 await trio.sleep(0.01)
 
     def kill_children(self) -> None:
         """Kill every child, without ceremony."""
-        self._directory.kill_children()
+        self._servers.kill_children()
 
 
 @asynccontextmanager
@@ -102,27 +117,48 @@ async def open_proxy(config: Config) -> AsyncIterator[Proxy]:
     Leaving the block stops the proxy in an orderly way; being cancelled stops it at once.  No child outlives it.
 
     Raises:
+      ConfigError: the file of servers can't be used.
       ListenError: we can't listen where we were told to.
       CommandFailed: the command does not work; while the block runs, inside an exception group.
     """
     metrics = Metrics()
+    entries = named_servers(config)
     async with (
-        open_authenticator(config.auth, _endpoint_paths(config)) as authenticator,
+        open_authenticator(config.auth, ()) as authenticator,
         open_listener(config.listen, config.times.keep_alive_timeout, metrics) as listener,
-        open_directory(config, metrics) as directory,
+        open_servers(config, entries, metrics) as servers,
         trio.open_nursery() as nursery,
+        AsyncExitStack() as stack,
     ):
-        proxy = Proxy(config, listener, directory, authenticator)
-        nursery.start_soon(listener.serve, Application(config, directory, authenticator), config.limits.max_connections)
+
+        def paths() -> list[str]:
+            return [path for served in servers for path in served.paths()]
+
+        servers.on_change = lambda: authenticator.describe(paths())
+        servers.on_change()
+        proxy = Proxy(config, listener, servers, authenticator)
+        application = Application(config, servers, authenticator)
+        nursery.start_soon(listener.serve, application, config.limits.max_connections)
+        if config.tunnel is not None:
+            opening = open_tunnel(config.tunnel, application.at, listener.serve_stream, paths, after=proxy.wait_proven)
+            proxy.tunnel = await stack.enter_async_context(opening)
         yield proxy
         await proxy.stop()
         nursery.cancel_scope.cancel()
 
 
-def _endpoint_paths(config: Config) -> list[str]:
-    paths = config.endpoints
-    served = (("stream", paths.stream_endpoint), ("sse", paths.sse_endpoint))
-    return [path for kind, path in served if kind in paths.servers]
+def named_servers(config: Config) -> Mapping[str, Entry]:
+    """Return the servers that have names: those that the configuration names, and those of its file.
+
+    Raises:
+      ConfigError: the file can't be used.
+    """
+    if config.config_file is None:
+        return config.servers
+    read = read_server_file(config.config_file, os.environ, config.child_template, config.remote_template)
+    if twice := config.servers.keys() & read.keys():
+        raise ConfigError(f"--config {config.config_file}: {min(twice)!r} is the name of another server, --named-server")
+    return {**config.servers, **read}
 
 
 async def serve(config: Config) -> None:
@@ -158,7 +194,8 @@ class _Steward:
         self.proxy: Proxy | None = None
         self.told_to_stop = trio.Event()
         self.is_forced = False
-        self._has_files = config.listen.ssl_cert is not None or config.auth.api_key_file is not None
+        files = (config.listen.ssl_cert, config.auth.api_key_file, config.config_file)
+        self._has_files = any(file is not None for file in files)
 
     async def obey_signals(
         self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -184,21 +221,22 @@ class _Steward:
         try:
             if self.proxy is not None:
                 self.proxy.reload()
-                logger.info("certificate and keys read again, as far as there are any")
-        except (ListenError, KeyFileError) as error:
+                logger.info("certificate, keys and servers read again, as far as there are any")
+        except (ListenError, KeyFileError, ConfigError) as error:
             logger.error("SIGHUP: %s; what was read before stays in use", error)
 
 
 async def _announce(config: Config, proxy: Proxy) -> None:
-    """Say where we serve, once the command has shown that it works."""
+    """Say where we serve, once each command has shown that it works."""
     await proxy.wait_proven()
-    for url in proxy.urls:
-        logger.info("serving at %s", url)
+    for served in proxy.servers:
+        for url in proxy.urls_of(served) if served.failure is None else ():
+            logger.info("serving %sat %s", "" if served.entry is None else f"{served.name} ", url)
     if config.auth.is_open and not (config.listen.is_local or config.listen.ssl_verify_client):
         logger.warning("whoever reaches this port can use the server: nobody is asked who they are")
     if config.cors is not None and config.cors.is_open:
         logger.warning("--cors-origin '*': every page that somebody opens in a browser nearby can call the server")
-    if config.shows_example:
+    if config.shows_example and proxy.url:
         logger.info("try: %s", _example(config, proxy.url))
 
 

@@ -17,7 +17,6 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
 from urllib.parse import urlsplit
 
 from ..config import AuthConfig
@@ -44,10 +43,16 @@ class Authenticator:
         self._config = config
         self._way = way
         self._keys = keys
+        self._endpoints: dict[str, str] = {}
+        self.metadata_paths: frozenset[str] = frozenset()
+        self.describe(endpoints)
+
+    def describe(self, endpoints: Sequence[str]) -> None:
+        """Serve metadata for just `endpoints`, the paths that are served, the most important one first."""
         # The whole server, and each endpoint, the first of which stands for the whole.
-        names = ("", *endpoints) if config.oauth_issuer else ()
-        self._endpoints = {metadata_path(name): name or endpoints[0] for name in names}
-        self.metadata_paths: Final = frozenset(self._endpoints)
+        names = ("", *endpoints) if self._config.oauth_issuer else ()
+        self._endpoints = {metadata_path(name): name or next(iter(endpoints), "") for name in names}
+        self.metadata_paths = frozenset(self._endpoints)
 
     async def authenticate(self, request: AuthRequest) -> Principal | None:
         """Return who sends a request, None for whoever it may be where nobody is asked.

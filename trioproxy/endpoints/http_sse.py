@@ -9,7 +9,9 @@ The session is the GET: when it ends, so does the session.  Nothing is kept, and
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import quote
 
+from ..auth import AuthRequest
 from ..config import Config
 from ..directory import Directory
 from ..exchange import Exchange
@@ -23,20 +25,25 @@ _ACCEPTED: Final = ((b"content-type", b"text/plain"),)
 
 
 class HTTPWithSSE:
-    """The endpoints at `--sse-endpoint` and `--message-endpoint`."""
+    """The endpoints at `--sse-endpoint` and `--message-endpoint`.
 
-    def __init__(self, config: Config, directory: Directory) -> None:
+    Args:
+      message_endpoint: where it is served, if not where the configuration says.
+    """
+
+    def __init__(self, config: Config, directory: Directory, message_endpoint: str | None = None) -> None:
         self._config = config
         self._directory = directory
+        self._message_endpoint = quote(message_endpoint or config.endpoints.message_endpoint)
 
     async def listen(self, exchange: Exchange) -> None:
         """Serve the GET: open a session, and carry everything that its server says."""
         if exchange.method != "GET":
             raise MethodNotAllowed(f"{exchange.method} is not served here", headers=((b"allow", b"GET"),))
-        session = await self._directory.open(exchange.principal, single_stream=True)
+        session = await self._directory.open(exchange.principal, AuthRequest(exchange.scope), single_stream=True)
         try:
             prefix = exchange.scope["root_path"]
-            location = f"{prefix}{self._config.endpoints.message_endpoint}?session_id={session.id}"
+            location = f"{prefix}{self._message_endpoint}?session_id={session.id}"
             with session.attach(session.log.standalone) as cursor:
                 await exchange.carry(cursor, first=encode_endpoint_event(location))
         finally:

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, TypeAlias
 
+from ..auth import AuthRequest
 from ..config import Config
 from ..cursor import Cursor
 from ..directory import Directory
@@ -119,7 +120,7 @@ class StreamableHTTP:
             # sending a new InitializeRequest without a session ID attached" (Transports §Session Management, 4).
             self._find_session(exchange)
             raise InvalidRequest("the session is initialized already")
-        session = await self._directory.open(exchange.principal, mixes=not self._json_only)
+        session = await self._directory.open(exchange.principal, AuthRequest(exchange.scope), mixes=not self._json_only)
         try:
             stream = await session.submit([request])
             assert stream is not None
@@ -252,7 +253,9 @@ class StreamableHTTP:
             # There is no server that it could be meant for.
             await exchange.respond(202)
             return
-        session = await self._directory.open(exchange.principal, mixes=not self._json_only, declines=True)
+        session = await self._directory.open(
+            exchange.principal, AuthRequest(exchange.scope), mixes=not self._json_only, declines=True
+        )
         try:
             if not (type(messages[0]) is Request and messages[0].method == "initialize"):
                 await exchange.run_while_connected(partial(session.shake_hands, revision))
