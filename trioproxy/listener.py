@@ -18,6 +18,7 @@ import ssl
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -96,6 +97,19 @@ class Listener:
                     handler = partial(self._serve_connection, wrapped, limit)
                     await trio.serve_listeners(handler, self._listeners, handler_nursery=connections)
             sweeping.cancel_scope.cancel()
+
+    async def serve_stream(self, app: ASGIApp, stream: trio.SocketStream) -> None:
+        """Serve a connection that we have opened ourselves, until either side closes it.
+
+        It is plain text, whatever we listen with, and may be idle for as long as the other side likes.
+        """
+        settings = copy(self._settings)
+        settings.keep_alive_timeout = math.inf
+        self.connections += 1
+        try:
+            await Connection(ASGIWrapper(app), settings, self._worker, ConnectionState({}), stream).run()
+        finally:
+            self.connections -= 1
 
     async def stop_accepting(self) -> None:
         """Refuse new connections, and end those that have no request."""
