@@ -430,3 +430,20 @@ async def test_what_a_translator_has_said_itself_is_heard_before_the_end_of_its_
         server.end(ChildExited("gone"))
         transport.send_nowait(b'{"jsonrpc":"2.0","id":1,"method":"ping"}')
     assert [json.loads(line) for line in heard if isinstance(line, bytes)] == [{"jsonrpc": "2.0", "id": 1, "result": {}}]
+
+
+async def test_a_question_that_comes_on_the_stream_of_a_call_parks_that_call(autojump_clock: MockClock) -> None:
+    """Two calls run; the transport knows which of them the server asks about, and says so."""
+    server = MemoryTransport()
+    transport = Translated(server, ModernToLegacy(count_states()))
+    for number in (1, 2):
+        transport.send_nowait(json.dumps(tool_call("ask_name", number, capabilities=ASKABLE)).encode())
+    server.say(response((await server.hear())["id"], **INTRODUCTION))
+    with trio.move_on_after(1):
+        await transport.receive()
+    question = legacy_request("elicitation/create", "q", **ELICITATION)
+    server.say(Related(json.dumps(question).encode(), 2))
+    (line,) = await transport.receive()
+    assert isinstance(line, bytes)
+    asked = json.loads(line)
+    assert (asked["id"], asked["result"]["resultType"]) == (2, "input_required")

@@ -12,8 +12,9 @@ from typing import Generic, TypeVar
 import trio
 
 from .protocol.errors import ChildError, InvalidRequest, ParseError
+from .protocol.lines import OversizedLine
 from .protocol.messages import parse_line, recognise, slim
-from .protocol.translation import Step, Translator
+from .protocol.translation import Related, Step, Translator
 from .transport import Received, Transport
 
 T = TypeVar("T", bound=Translator)
@@ -84,11 +85,12 @@ class Translated(Generic[T]):
         return self._server.failure
 
     def _translate(self, line: Received) -> None:
-        if not isinstance(line, bytes) or self.translator.is_transparent:
+        if isinstance(line, OversizedLine) or self.translator.is_transparent:
             self._ready.append(line)
             return
+        raw, request_id = line if isinstance(line, Related) else (line, None)
         try:
-            step = self.translator.from_server(recognise(line), trio.current_time())
+            step = self.translator.from_server(recognise(raw), trio.current_time(), request_id)
         except (ParseError, InvalidRequest):
             # Whoever receives it will know what to do with garbage, and with what is nested too deeply to be changed.
             self._ready.append(line)

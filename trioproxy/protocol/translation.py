@@ -13,7 +13,10 @@ from .messages import Message, RequestId
 
 
 class Related(NamedTuple):
-    """A message for the client that belongs to one of its requests in flight, though nothing in it says so."""
+    """A message for the client that belongs to one of its requests in flight, though nothing in it says so.
+
+    A translator knows whose question it asks; over HTTP the stream on which a message comes says the same.
+    """
 
     raw: bytes
     request_id: RequestId
@@ -43,8 +46,12 @@ class Translator(Protocol):
     def from_client(self, message: Message, now: float) -> Step:
         """Take a message of the client."""
 
-    def from_server(self, message: Message, now: float) -> Step:
-        """Take a message of the server."""
+    def from_server(self, message: Message, now: float, request_id: RequestId | None = None) -> Step:
+        """Take a message of the server.
+
+        Args:
+          request_id: of the request, as the server knows it, to which the message belongs; None where nothing says so.
+        """
 
     def wake(self, now: float) -> Step:
         """Do what is due."""

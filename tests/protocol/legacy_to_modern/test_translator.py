@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.protocol.legacy_to_modern.pair import ALL_CAPABILITIES, ENVELOPE, SERVER, Pair, discover_result, encode, values
-from trioproxy.protocol.messages import Response
-from trioproxy.protocol.translation import Step
+from trioproxy.protocol.messages import Response, parse_line
+from trioproxy.protocol.translation import Related, Step
 
 PING = b'{"jsonrpc":"2.0","id":"p","method":"ping"}'
 
@@ -409,3 +409,30 @@ def test_nothing_is_due_where_nothing_waits() -> None:
     pair.call()
     assert pair.translator.deadline == math.inf
     assert pair.translator.wake(1e9) == Step()
+
+
+# What belongs to a request
+
+
+def test_what_comes_on_the_stream_of_an_attempt_belongs_to_the_clients_request() -> None:
+    """A retry has an id of ours, of which the client knows nothing."""
+    pair = Pair()
+    pair.shake_hands(capabilities=ALL_CAPABILITIES)
+    pair.call()
+    log = encode(method="notifications/message", params={"level": "info", "data": "x"})
+    assert pair.translator.from_server(parse_line(log), 0, 1) == Step((Related(log, 1),))
+    pair.server_says(id=1, result={"resultType": "input_required", "requestState": "s"})
+    (retry,) = values(pair.wait().to_server)
+    assert retry["id"] != 1
+    assert pair.translator.from_server(parse_line(log), 0, retry["id"]) == Step((Related(log, 1),))
+    assert pair.translator.from_server(parse_line(log), 0, "gone") == Step((log,))
+
+
+def test_a_legacy_server_says_itself_what_belongs_to_which_request() -> None:
+    pair = Pair(tries_handshake=True)
+    pair.initialize()
+    log = encode(method="notifications/message", params={"level": "info", "data": "x"})
+    assert pair.translator.from_server(parse_line(log), 0, 0) == Step((Related(log, 0),))
+    pair.server_says(id=0, result={"protocolVersion": "2025-11-25"})
+    assert pair.translator.is_transparent
+    assert pair.translator.from_server(parse_line(log), 0, 7) == Step((Related(log, 7),))

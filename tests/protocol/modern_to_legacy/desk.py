@@ -104,6 +104,10 @@ class Desk:
     def server_line(self, raw: bytes) -> Said:
         return self.said(self.translator.from_server(recognise(raw), self.now))
 
+    def server_about(self, request_id: int | str, **members: Any) -> Said:
+        """Let the server say something on the stream of one request."""
+        return self.said(self.translator.from_server(recognise(line(**members)), self.now, request_id))
+
     def wait(self, seconds: float) -> Said:
         """Let time pass, and everything happen that is due."""
         self.now += seconds

@@ -125,3 +125,16 @@ def test_a_retry_that_does_not_ask_gets_none() -> None:
     desk.wait(0.02)
     desk.retry(2, "state-1", {"input-1": {"action": "cancel"}})
     assert log(desk) == []
+
+
+def test_a_message_that_comes_on_the_stream_of_a_request_is_for_that_request() -> None:
+    """However many ask: over HTTP each response has a stream of its own."""
+    desk = Desk()
+    desk.ask(1, log_level="info")
+    desk.ask(2, log_level="info")
+    desk.ask(3)
+    params = {"level": "error", "data": "broken"}
+    assert desk.server_about(2, method="notifications/message", params=params).related == [2]
+    assert desk.server_about(1, method="notifications/message", params=params).related == [1]
+    assert desk.server_about(3, method="notifications/message", params=params) == NOTHING
+    assert desk.server_about("gone", method="notifications/message", params=params) == NOTHING

@@ -122,6 +122,17 @@ def test_a_question_during_several_calls_is_refused_since_it_could_be_about_any(
     assert [message["id"] for message in desk.wait(0.02).to_client] == [3]
 
 
+def test_a_question_that_comes_on_the_stream_of_a_call_is_about_that_call() -> None:
+    """However many run: over HTTP each response has a stream of its own."""
+    desk = CallingDesk()
+    desk.ask(2, capabilities=EVERYTHING)
+    assert desk.server_about(2, id="q", method="elicitation/create", params=FORM) == NOTHING
+    assert desk.wait(0.02) == to_client(input_required(2, "state-1", input_1=elicit()))
+    assert error_codes(desk.server_about("gone", id="r", method="elicitation/create", params=FORM).to_server) == [
+        ("r", -32601)
+    ]
+
+
 def test_a_parked_call_is_in_flight_as_well() -> None:
     desk = CallingDesk()
     desk.park(0)

@@ -48,7 +48,7 @@ from ..messages import Message, Request, RequestId, Response, parse_result
 from ..own_messages import CANCELLED
 from ..revisions import MODERN_REVISION
 from ..splice import splice
-from ..translation import Step
+from ..translation import Related, Step
 from .attempts import OWN_PREFIX, Calls
 from .introduction import Introduction, read_introduction
 from .listening import SUBSCRIBE, Listening, subscription_id
@@ -124,14 +124,15 @@ class LegacyToModern:
             return self._listening.start(now)
         return Step()
 
-    def from_server(self, message: Message, now: float) -> Step:
-        """Take a message of the server."""
+    def from_server(self, message: Message, now: float, request_id: RequestId | None = None) -> Step:
+        """Take a message of the server; `request_id` as the server knows it, where the message belongs to a request."""
+        passed = Step(to_client=(message.raw if request_id is None else Related(message.raw, request_id),))
         if self.is_transparent:
-            return Step(to_client=(message.raw,))
+            return passed
         if isinstance(message, Response):
             return self._take_response(message, now)
         if self._introduction is None:
-            return Step(to_client=(message.raw,))
+            return passed
         if isinstance(message, Request):
             return Step()
         if message.method == CANCELLED:
@@ -142,7 +143,8 @@ class LegacyToModern:
             return Step()
         if subscription_id(message) is not None:
             return self._listening.hear(message, now) if self._listening else Step()
-        return Step(to_client=(message.raw,))
+        its_request = None if request_id is None else self._calls.find_request(request_id)
+        return Step(to_client=(message.raw if its_request is None else Related(message.raw, its_request),))
 
     def wake(self, now: float) -> Step:
         """Make the attempts that are due, and open again what has ended."""

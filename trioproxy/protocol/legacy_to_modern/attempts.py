@@ -88,6 +88,11 @@ class Calls:
         """Return whether that is a server's response to an attempt that is under way."""
         return response.id in self._attempts
 
+    def find_request(self, attempt_id: RequestId) -> RequestId | None:
+        """Return the id of the client's request that an attempt under way is about."""
+        call = self._attempts.get(attempt_id)
+        return None if call is None else call.request.id
+
     def make(self, request: Request, introduction: Introduction, log_level: str | None) -> Step:
         """Make a call for the first time, under the client's own id.
 

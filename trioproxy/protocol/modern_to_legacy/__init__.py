@@ -17,7 +17,8 @@
     a change                                the same, in each subscription that wants it (`subscriptions`)
     a ping; any other notification          nothing
 
-A legacy message does not say to which request it belongs.  Where that can't be told it is dropped or refused, never guessed.
+A legacy message does not say to which request it belongs; over HTTP the stream on which it comes does.  Where that can't be
+told it is dropped or refused, never guessed.
 """
 
 from __future__ import annotations
@@ -128,8 +129,11 @@ class ModernToLegacy:
         # A modern client says nothing else: it has no lists that could change, and is asked nothing that it could answer.
         return self._outbox.empty()
 
-    def from_server(self, message: Message, now: float) -> Step:
+    def from_server(self, message: Message, now: float, request_id: RequestId | None = None) -> Step:
         """Take a message of the server.
+
+        Args:
+          request_id: of the call, as the server knows it, to which the message belongs, where something says so.
 
         Raises:
           ParseError: it is nested too deeply.
@@ -143,9 +147,9 @@ class ModernToLegacy:
             case Request(method="ping"):
                 self._outbox.to_server(refusal(message))
             case Request():
-                self._calls.take_question(message, now)
+                self._calls.take_question(message, now, request_id)
             case Notification():
-                self._take_notification(message)
+                self._take_notification(message, request_id)
         return self._outbox.empty()
 
     def wake(self, now: float) -> Step:
@@ -214,11 +218,11 @@ class ModernToLegacy:
         if self._waiting.pop(request_id, None) is None and not self._subscriptions.close(request_id):
             self._calls.cancel(request_id, notification)
 
-    def _take_notification(self, notification: Notification) -> None:
+    def _take_notification(self, notification: Notification, request_id: RequestId | None) -> None:
         if notification.method == PROGRESS:
             self._calls.take_progress(notification)
         elif notification.method == LOG_MESSAGE:
-            self._calls.take_log(notification)
+            self._calls.take_log(notification, request_id)
         elif notification.method in CHANGES:
             self._subscriptions.carry(notification)
         elif notification.method == CANCELLED and notification.cancelled_id is not None:

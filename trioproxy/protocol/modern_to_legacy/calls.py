@@ -168,9 +168,9 @@ class LegacyCalls:
         else:
             self._answer(call, call.request, response, now)
 
-    def take_question(self, request: Request, now: float) -> None:
-        """Have the server's question asked, if it can only belong to one call."""
-        calls = [call for call in self._calls.values() if call.may_ask]
+    def take_question(self, request: Request, now: float, request_id: RequestId | None = None) -> None:
+        """Have the server's question asked, if it belongs to the call `request_id`, or can only belong to one."""
+        calls = [call for call in self._suspects(request_id) if call.may_ask]
         if request.method not in QUESTIONS:
             why = f"{MODERN_REVISION} has no such request of a server"
         elif not calls:
@@ -200,9 +200,9 @@ class LegacyCalls:
         raw = notification.raw
         self._outbox.to_client(raw if wanted == token else splice(raw, {("params", "progressToken"): encode(wanted)}))
 
-    def take_log(self, notification: Notification) -> None:
-        """Pass a log message on, if it can only belong to one call."""
-        self.logs.deliver(notification, self._calls.values())
+    def take_log(self, notification: Notification, request_id: RequestId | None = None) -> None:
+        """Pass a log message on, if it belongs to the call `request_id`, or can only belong to one."""
+        self.logs.deliver(notification, self._suspects(request_id))
 
     # What time does.
 
@@ -218,6 +218,12 @@ class LegacyCalls:
             self._drop_questions(call, ChildError("the client did not answer in time"))
 
     # What follows from it.
+
+    def _suspects(self, request_id: RequestId | None) -> list[Call]:
+        """Return the calls to which a message of the server may belong."""
+        if request_id is None:
+            return list(self._calls.values())
+        return [self._calls[request_id]] if request_id in self._calls else []
 
     def _answer(self, call: Call, request: Request, response: Response, now: float) -> None:
         """Answer the attempt that waits with the server's response."""
