@@ -48,6 +48,7 @@ class Call:
 
     Args:
       only_answer: whatever comes before the answer is dropped.
+      note: called with each message for the client.
 
     Attributes:
       is_background: it is our own, and keeps the server for nobody.
@@ -60,7 +61,15 @@ class Call:
 
     is_background = False
 
-    def __init__(self, request: Request, envelope: Envelope, config: Config, *, only_answer: bool = False) -> None:
+    def __init__(
+        self,
+        request: Request,
+        envelope: Envelope,
+        config: Config,
+        *,
+        only_answer: bool = False,
+        note: Callable[[bytes], None] | None = None,
+    ) -> None:
         self.request: Final = request
         self.envelope: Final = envelope
         self.is_answered = False
@@ -74,6 +83,7 @@ class Call:
         self._time_limit = math.inf if limit is None or self.is_listen else limit
         self._expires_at = self._began_at + self._time_limit
         self._only_answer = only_answer
+        self._note = note
         self._buffer_size = config.limits.event_store_max_bytes or math.inf
         self.is_sent = False
         self._on_answer: Callable[[bytes], None] | None = None
@@ -178,6 +188,8 @@ class Call:
         """Add a message."""
         if self._only_answer and not self.is_answered:
             return
+        if self._note is not None:
+            self._note(message)
         self._messages.append(message)
         self._queued += len(message)
         self._arrived.unpark_all()
@@ -194,6 +206,8 @@ class Call:
             self.outcome = outcome or ("error" if is_error else "ok")
             self._ended_at = trio.current_time()
             if self._on_answer is not None and not (is_error or self._messages):
+                if self._note is not None:
+                    self._note(answer)
                 self._on_answer(answer)
                 self.is_sent = True
                 self._arrived.unpark_all()

@@ -15,6 +15,7 @@ put itself into a session of its own (`setsid`) has left the family and is not f
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import select
 import signal
@@ -31,6 +32,8 @@ from .process_group import ProcessGroup, describe_exit, signal_name
 from .protocol.errors import ChildError, ChildExited
 from .protocol.lines import LineFramer, OversizedLine
 from .stderr import StderrRelay
+
+logger = logging.getLogger("trioproxy.child")
 
 READ_SIZE: Final = 64 * 1024
 MAX_QUEUED: Final = 1024 * 1024
@@ -49,9 +52,14 @@ _EXIT_TIME: Final = 1.0
 """Seconds for a child that has closed its stdout to exit."""
 
 
+def log_stderr(line: str) -> None:
+    """Log what a child has written to its stderr."""
+    logger.info("%s", line)
+
+
 @asynccontextmanager
 async def open_child(
-    config: ChildConfig, *, on_stderr: Callable[[str], None], stop_rung: float = STOP_RUNG
+    command: ChildConfig | Sequence[str], *, on_stderr: Callable[[str], None] = log_stderr, stop_rung: float = STOP_RUNG
 ) -> AsyncIterator[Child]:
     """Start a stdio server, for as long as the block runs.
 
@@ -66,6 +74,7 @@ async def open_child(
     Raises:
       CommandFailed: the command can't be run: not found, not executable, no such working directory.
     """
+    config = command if isinstance(command, ChildConfig) else ChildConfig(tuple(command))
     # No checkpoint between the start of the process and the `try`: a cancellation must find somebody who ends it.
     with closing(start_process(config)) as group:
         child = Child(group, config.max_message_size, on_stderr)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import resource
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import __version__, logs
 from .config import (
@@ -31,15 +32,22 @@ from .config import (
     LogConfig,
     TimeConfig,
 )
-from .options import OPTIONS, SPELLINGS, USAGE, VARIABLES, Option, render_help
+from .options import GROUPS, OPTIONS, SPELLINGS, USAGE, VARIABLES, Option, render_help
 from .protocol.errors import TrioproxyError
-from .values import QUESTION
+from .server_file import Entry, ServerFile
+from .values import HEADER, QUESTION
+
+if TYPE_CHECKING:
+    from .bridge import BridgeConfig
+    from .remote.settings import RemoteConfig
+
+C = TypeVar("C", Config, "BridgeConfig")
 
 DEMO = (sys.executable, "-m", "trioproxy.demo")
 
 _FILES = 65536
+_REFERENCE = re.compile(r"\$\{(?:env:)?([^{}]*)\}")
 _SECTIONS: Mapping[str, Callable[..., Any]] = {
-    "child": ChildConfig,
     "listen": ListenConfig,
     "endpoints": EndpointConfig,
     "times": TimeConfig,
@@ -48,6 +56,7 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
     "cors": CorsOptions,
     "log": LogConfig,
 }
+_ALL_SECTIONS = ("", "child", *_SECTIONS, "remote", "sign_in", "tunnel")
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,8 @@ class Given:
         return not value if self.negates else value
 
 
-def read_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Config | str:
-    """Return what is to be served, or the text that was asked for instead (`--help`, `--version`).
+def read_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Config | BridgeConfig | str:
+    """Return what is to be served, over HTTP or on stdio, or the text that was asked for instead (`--help`, `--version`).
 
     Raises:
       ConfigError: a mistake of the user's; the message names the option, what came and what was expected.
@@ -82,7 +91,19 @@ def read_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Config
         return f"trioproxy {__version__}\n"
     # An option on the command line replaces all that the environment says about it, and what is replaced is never read:
     # Kubernetes sets MCP_PROXY_PORT=tcp://... beside a service called mcp-proxy, and --port is the way out.
-    return configure(_by_option(read_environment(environ)) | _by_option(words), command)
+    values = Values(_by_option(words), _by_option(read_environment(environ)), environ)
+    urls = tuple(word for word in command if is_url(word))
+    if urls or values["stdio"]:
+        if len(urls) < len(command):
+            other = next(word for word in command if not is_url(word))
+            raise ConfigError(f"{other}: URLs are served on stdio, and a command over HTTP: give one or the other")
+        return configure_bridge(values, urls)
+    return configure(values, command)
+
+
+def is_url(word: str) -> bool:
+    """Tell whether a word that is no option means a server at a URL."""
+    return word.lower().startswith(("http://", "https://"))
 
 
 def read_words(argv: Sequence[str]) -> tuple[list[Given], tuple[str, ...]]:
@@ -105,6 +126,10 @@ def read_words(argv: Sequence[str]) -> tuple[list[Given], tuple[str, ...]]:
                 came = "nothing" if not rest else "an option" if option.kind.is_secret else repr(rest[0])
                 raise ConfigError(f"{spelling}: expected {option.kind.expected}; {came} came instead of a value")
             text = rest.pop(0)
+            if option.words == 2:
+                if not rest:
+                    raise ConfigError(f"{spelling} {text}: expected {option.kind.expected}; only the first came")
+                text = f"{text} {rest.pop(0)}"
         found.append(Given(option, spelling, negates, text))
     return found, tuple(rest)
 
@@ -121,40 +146,165 @@ def read_environment(environ: Mapping[str, str]) -> Iterator[Given]:
                 yield Given(option, name, negates, piece.strip())
 
 
-def configure(given: dict[str, list[Given]], command: tuple[str, ...]) -> Config:
-    """Return what `given`, the defaults and `command` amount to."""
-    values = {name: _value(many) for name, many in (_by_option(_defaults()) | given).items()}
+class Values(dict[str, Any]):
+    """What the command line, the environment and the defaults amount to, by the names of options.
 
-    sections: dict[str, dict[str, Any]] = {section: {} for section in ("", *_SECTIONS)}
-    for option in OPTIONS.values():
-        section, _, field = option.sets.rpartition(".")
-        if field and option.name in values:
-            sections[section][field] = values[option.name]
+    Attributes:
+      given: the names of those that the command line or the environment names.
+      asked: what the command line says of them.
+    """
+
+    def __init__(self, asked: dict[str, list[Given]], told: dict[str, list[Given]], environ: Mapping[str, str]) -> None:
+        given = told | asked
+        super().__init__({name: _value(many) for name, many in (_by_option(_defaults()) | given).items()})
+        self.given = given.keys()
+        self.asked = asked
+        self.environ = environ
+
+    def refuse(self, groups: Iterable[str], names: Iterable[str], why: str) -> None:
+        """Refuse options that the command line names, and that would mean nothing.
+
+        The environment may be there for other proxies, too.
+        """
+        nothing = {option.name for group in groups for option in GROUPS[group]} | set(names)
+        for name, (first, *_) in self.asked.items():
+            if name in nothing:
+                raise ConfigError(f"{first.spelling}: {why}")
+
+    def sections(self) -> dict[str, dict[str, Any]]:
+        """Return the fields that options set, by the class that has them."""
+        sections: dict[str, dict[str, Any]] = {section: {} for section in _ALL_SECTIONS}
+        for option in OPTIONS.values():
+            section, _, field = option.sets.rpartition(".")
+            if option.sets and option.name in self:
+                sections[section][field] = self[option.name]
+        return sections
+
+
+def configure(values: Values, command: tuple[str, ...]) -> Config:
+    """Return what is to be served over HTTP."""
+    sections = values.sections()
     sections[""]["shows_example"] = values["demo"]
-    sections["child"]["argv"] = choose_command(command, demo=values["demo"], shell=values["shell"])
+    template = ChildConfig(("command",), **sections["child"])
+    argv = choose_command(command, demo=values["demo"], shell=values["shell"])
+    named = {name: _named_child(text, template) for name, text in values.get("named-server", {}).items()}
+    if not (argv or named or "config" in values):
+        raise ConfigError("no command: name the stdio server to run, or a URL, or a --config")
 
     if "endpoint" in values:
         if len(values["server"]) != 1:
             raise ConfigError("--endpoint is the path of one transport, and both are served: add --server sse or stream")
         (transport,) = values["server"]
-        if f"{transport}-endpoint" in given:
+        if f"{transport}-endpoint" in values.given:
             raise ConfigError(f"--endpoint and --{transport}-endpoint are the same path here: give one of them")
         sections["endpoints"][f"{transport}_endpoint"] = values["endpoint"]
 
-    concerns = {section: make(**sections[section]) for section, make in _SECTIONS.items()}
+    if "config" in values:
+        sections[""]["server_file"] = _server_file(values, sections)
+    else:
+        values.refuse(["remote"], [], "that is for servers at a URL, and there is none")
+    if values["tunnel"]:
+        from .tunnel import TunnelConfig
+
+        sections[""]["tunnel"] = TunnelConfig(**sections["tunnel"])
+    else:
+        values.refuse([], ["tunnel-subdomain", "tunnel-host", "tunnel-open"], "there is no tunnel without --tunnel")
+
+    concerns: dict[str, Any] = {section: make(**sections[section]) for section, make in _SECTIONS.items()}
     if not values["cors"]:
         if sections["cors"]:
             raise ConfigError("--no-cors and --cors-origin, or what goes with it, contradict each other: give one of them")
         concerns["cors"] = None
-    return Config(**concerns, **sections[""])
+    child = replace(template, argv=argv) if argv else None
+    return Config(child=child, servers=named, **concerns, **sections[""])
+
+
+def configure_bridge(values: Values, urls: tuple[str, ...]) -> BridgeConfig:
+    """Return what is to be served on stdio."""
+    from .bridge import BridgeConfig, name_remotes
+
+    sections = values.sections()
+    servers: dict[str, Entry] = {}
+    if "config" in values:
+        servers.update(_server_file(values, sections).read(values.environ))
+    elif not urls:
+        raise ConfigError("--stdio serves what --config names, and there is none")
+    else:
+        values.refuse(["child"], [], "that is for a command, and a URL is served")
+    serving = set(GROUPS) - {"remote", "watch", "time", "auth", "child", "many servers", "other"}
+    ours = {"metrics", "metrics-auth", "exit-on-child-death", "demo", "isolation", "spares"}
+    waits = {"session-idle-timeout", "keep-alive-timeout", "graceful-shutdown-timeout", "named-server"}
+    doors = {option.name for option in GROUPS["auth"]} - {"api-key", "api-key-header-name", "user-id"}
+    values.refuse(serving, ours | waits | doors, "that is for serving over HTTP, and here stdio is served")
+    remotes = name_remotes([_remote(values, sections, url) for url in urls], taken=servers)
+    return BridgeConfig({**remotes, **servers}, log=LogConfig(**sections["log"]), tap=values.get("tap"))
+
+
+def _server_file(values: Values, sections: Mapping[str, Mapping[str, Any]]) -> ServerFile:
+    """Return the file of servers; what it doesn't say of them the options do."""
+    child = ChildConfig(("command",), **sections["child"])
+    return ServerFile(values["config"], child, _remote(values, sections, "http://localhost/"))
+
+
+def _remote(values: Values, sections: Mapping[str, Mapping[str, Any]], url: str) -> RemoteConfig:
+    """Return what the options say of a server at a URL."""
+    from .remote.settings import RemoteConfig, SignInConfig
+
+    keys = sections["auth"].get("api_keys", ())
+    sign_in = SignInConfig(**sections["sign_in"])
+    signs_in = sign_in.browser or sign_in.client_id is not None
+    return RemoteConfig(
+        url,
+        **sections["remote"],
+        headers=tuple(_read_headers(values)),
+        # Our own callers' keys are ours, and not for somebody else's server.
+        api_key=keys[0] if keys and "config" not in values else None,
+        api_key_header_name=sections["auth"]["api_key_header_name"],
+        user_id=sections["auth"].get("user_id") if "config" not in values else None,
+        sign_in=sign_in if signs_in else None,
+        connection_timeout=sections["times"]["connection_timeout"],
+        request_timeout=sections["times"]["request_timeout"],
+        max_message_size=sections["child"]["max_message_size"],
+    )
+
+
+def _read_headers(values: Values) -> Iterator[tuple[str, str]]:
+    """Yield the headers that a URL is sent, with what the environment says in them."""
+    headers = list(values.get("header", ()))
+    if "header-file" in values:
+        path = values["header-file"]
+        try:
+            lines = path.read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--header-file {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+        for number, line in enumerate(lines, 1):
+            if line.strip() and not line.startswith("#"):
+                try:
+                    headers.append(HEADER.read(line))
+                except ValueError:
+                    raise ConfigError(f"--header-file {path}, line {number}: expected {HEADER.expected}") from None
+    for name, value in headers:
+        yield name, _REFERENCE.sub(lambda match: _look_up(match[1], values.environ), value)
+
+
+def _look_up(name: str, environ: Mapping[str, str]) -> str:
+    if name not in environ:
+        raise ConfigError(f"--header: ${{{name}}} has no value in the environment")
+    return environ[name]
+
+
+def _named_child(command: str, template: ChildConfig) -> ChildConfig:
+    try:
+        argv = (command,) if template.shell else tuple(shlex.split(command))
+    except ValueError as error:
+        raise ConfigError(f"--named-server {command!r}: {error}") from None
+    return replace(template, argv=argv)
 
 
 def choose_command(words: tuple[str, ...], *, demo: bool, shell: bool) -> tuple[str, ...]:
     """Return the argv of the child: `words` untouched, or the demo's; for a shell, all in one word."""
     if demo and words:
         raise ConfigError(f"--demo serves the built-in demo server, but a command came as well: {shlex.join(words)}")
-    if words and words[0].lower().startswith(("http://", "https://")):
-        raise ConfigError(f"{words[0]} is a URL: serving a remote server on stdio is not part of this version")
     if demo:
         return (shlex.join(DEMO),) if shell else DEMO
     # Joined as Node's `spawn(..., {shell: true})` does it, so that what works with npm's mcp-proxy works here.
@@ -204,6 +354,10 @@ def _run(argv: Sequence[str]) -> int:
         from . import healthcheck
 
         return healthcheck.main(argv[1:])
+    if list(argv[:1]) == ["replay"]:
+        from . import replay
+
+        return replay.main(argv[1:])
     try:
         wanted = read_command_line(argv, os.environ)
     except ConfigError as error:
@@ -214,12 +368,16 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     logs.set_up(wanted.log)
     # Only now: `--help` and a mistake need no event loop, and get their answer in a fraction of the time.
-    from .server import serve
+    if isinstance(wanted, Config):
+        from .server import serve
 
-    return run_to_its_end(serve, wanted)
+        return run_to_its_end(serve, wanted)
+    from .bridge import serve_stdio
+
+    return run_to_its_end(serve_stdio, wanted)
 
 
-def run_to_its_end(serve: Callable[[Config], Awaitable[None]], config: Config) -> int:
+def run_to_its_end(serve: Callable[[C], Awaitable[None]], config: C) -> int:
     """Run `serve(config)` and return the exit code that its end amounts to, having said why if it is not 0.
 
     An error that trioproxy does not foresee is a defect in it, and comes out as it is, traceback and all.
@@ -230,6 +388,11 @@ def run_to_its_end(serve: Callable[[Config], Awaitable[None]], config: Config) -
     status = 0
     try:
         trio.run(serve, config)
+    except* ConfigError as group:
+        # A file that is read when everything else is known to be well.
+        status = 2
+        for error in _leaves(group):
+            logs.write_to_stderr(f"trioproxy: error: {error}\n")
     except* TrioproxyError as group:
         status = 1
         for error in _leaves(group):

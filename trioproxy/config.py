@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .auth import Authenticate
     from .hooks import ASGIApp, CreateServer, OnClose, OnConnect
     from .remote.settings import RemoteConfig
+    from .server_file import ServerFile
     from .tunnel import TunnelConfig
 
 KIB = 1024
@@ -376,8 +377,8 @@ class Config:
       upstream_protocol: the era that the server speaks; `auto` finds out.
       child: the default server's command; None where `create_server` makes it, or where there are named servers only.
       servers: further servers by their names, each served at `/servers/NAME/…`.
-      config_file: a file that names still more; it is read again on SIGHUP.
-      child_template, remote_template: what those have that the file doesn't speak of.
+      server_file: a file that names still more; it is read again on SIGHUP.
+      tap: the file that every message is appended to.
       isolation: what has a server of its own: each session, each principal, or nobody.
       create_server: makes the default server, in place of a command.
       on_connect: called with each new session before its client gets an answer; what it raises refuses the session.
@@ -401,9 +402,8 @@ class Config:
     tunnel: TunnelConfig | None = None
     log: LogConfig = field(default_factory=LogConfig)
     servers: Mapping[str, ChildConfig | RemoteConfig] = field(default_factory=lambda: MappingProxyType({}))
-    config_file: Path | None = None
-    child_template: ChildConfig = field(default_factory=lambda: ChildConfig(("command",)))
-    remote_template: RemoteConfig | None = None
+    server_file: ServerFile | None = None
+    tap: Path | None = None
     isolation: Literal["session", "principal", "shared"] = "session"
     modern: bool = True
     upstream_protocol: Literal["auto", "legacy", "modern"] = "auto"
@@ -417,7 +417,7 @@ class Config:
     on_unhandled_request: ASGIApp | None = None
 
     def __post_init__(self) -> None:
-        if self.child is None and self.create_server is None and not self.servers and self.config_file is None:
+        if self.child is None and self.create_server is None and not self.servers and self.server_file is None:
             raise ConfigError("no command: name the stdio server to run")
         if self.child is not None and self.create_server is not None:
             raise ConfigError("create_server makes the default server, but there is a command as well: give one of them")

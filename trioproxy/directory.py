@@ -40,6 +40,7 @@ from .protocol.errors import (
 from .protocol.legacy_to_modern import LegacyToModern
 from .session import Session
 from .sources import CommandSource, CreatedSource, Opening, Server, Source, made_by
+from .tap import Tap
 from .translate import Translated
 from .transport import Transport
 
@@ -117,12 +118,17 @@ class Directory:
       proven: set once a child of the command has lived long enough, or answered.
       last_exit: how the last child ended that ended by itself.
       room_makers: each ends a child that nobody uses at the moment, if it knows one, and says whether it did.
+      source: where servers come from.
+      tap: where all messages are noted, if anywhere.
       evicted: messages that sessions which have ended could not keep.
     """
 
-    def __init__(self, config: Config, source: Source, nursery: trio.Nursery, metrics: Metrics) -> None:
+    def __init__(
+        self, config: Config, source: Source, nursery: trio.Nursery, metrics: Metrics, tap: Tap | None = None
+    ) -> None:
         self.metrics: Final = metrics
         self.source: Final = source
+        self.tap: Final = tap
         self.evicted = 0
         self.proven = trio.Event()
         self.is_draining = False
@@ -237,6 +243,7 @@ class Directory:
                 mixes=mixes,
                 single_stream=single_stream,
                 declines=declines,
+                tap=self.tap,
             )
 
         session = await self.move_in(make, principal, request)
@@ -543,19 +550,20 @@ class Directory:
 
 @asynccontextmanager
 async def open_directory(
-    config: Config, metrics: Metrics | None = None, source: Source | None = None
+    config: Config, metrics: Metrics | None = None, source: Source | None = None, tap: Tap | None = None
 ) -> AsyncIterator[Directory]:
     """Keep sessions, and spares for them, for as long as the block runs; all children have ended when it has.
 
     Args:
       source: where servers come from; by default what `config` says of the default server.
+      tap: where all messages are noted.
 
     Raises:
       CommandFailed: the command could not be started, or a child ended before any had answered, other than with status 0
         after it had stayed for a while.
     """
     async with trio.open_nursery() as nursery:
-        directory = Directory(config, source or default_source(config), nursery, metrics or Metrics())
+        directory = Directory(config, source or default_source(config), nursery, metrics or Metrics(), tap)
         if directory.source.is_proven_first:
             # Without spares, too, one child proves that the command works, and serves the first session.
             directory.keep_spares(at_least=1)

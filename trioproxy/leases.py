@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
@@ -216,8 +216,10 @@ class Leases:
 class MergedListen(Call):
     """A subscription over several children: acknowledged once, and ended when one of them ends."""
 
-    def __init__(self, request: Request, envelope: Envelope, config: Config) -> None:
-        super().__init__(request, envelope, config)
+    def __init__(
+        self, request: Request, envelope: Envelope, config: Config, *, note: Callable[[bytes], None] | None = None
+    ) -> None:
+        super().__init__(request, envelope, config, note=note)
         self._is_acknowledged = False
 
     def deliver(self, message: bytes) -> None:

@@ -13,7 +13,7 @@ so that a server which was exchanged for another is found out.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, NamedTuple
@@ -31,6 +31,7 @@ from .protocol.errors import ChildExited
 from .protocol.header_values import HeaderValues
 from .protocol.messages import Request, parse_line
 from .protocol.own_messages import DISCOVER, LISTEN, is_modern_answer, modern_request
+from .protocol.recording import TO_CLIENT, TO_SERVER
 from .protocol.revisions import MODERN_REVISION
 from .tool_headers import ToolHeaders
 
@@ -64,6 +65,7 @@ class ModernChildren:
         self._shared: dict[Principal | None, _Shared] = {}
         self._is_legacy = config.upstream_protocol == "legacy"
         self._deciding = trio.Lock()
+        self._exchanges = 0  # that were noted
 
     @asynccontextmanager
     async def open_call(
@@ -85,26 +87,37 @@ class ModernChildren:
           HeaderMismatch: the headers that repeat a tool's arguments say something else.
           InvalidParams, Unavailable, CommandFailed, ShuttingDown: as `Leases.lease`.
         """
+        note = self._note(request)
         shared = self._shared.get(principal)
         if not _lives(shared):
             shared = await self._find_shared(principal)
         if shared is not None:
-            with Call(request, envelope, self._config, only_answer=only_answer) as call:
+            with Call(request, envelope, self._config, only_answer=only_answer, note=note) as call:
                 await self._send(call, shared.multiplex, shared.tool_headers, values)
                 yield call
         elif request.method == LISTEN:
-            with MergedListen(request, envelope, self._config) as call:
+            with MergedListen(request, envelope, self._config, note=note) as call:
                 async with self._leases.listen(call, principal):
                     yield call
                 for lane in self._leases.refused():
                     self._reconsider(lane)
         else:
             async with self._leases.lease(request, envelope, principal) as lane:
-                with Call(request, envelope, self._config, only_answer=only_answer) as call:
+                with Call(request, envelope, self._config, only_answer=only_answer, note=note) as call:
                     await self._send(call, lane.multiplex, lane.tool_headers, values)
                     yield call
                 if lane.translator.is_refused:
                     self._reconsider(lane)
+
+    def _note(self, request: Request) -> Callable[[bytes], None] | None:
+        """Note a request, if anything is; return what notes what is said to it."""
+        tap = self._directory.tap
+        if tap is None:
+            return None
+        self._exchanges += 1
+        exchange = self._exchanges
+        tap.note(TO_SERVER, request.raw, request=exchange)
+        return lambda message: tap.note(TO_CLIENT, message, request=exchange)
 
     async def _send(self, call: Call, multiplex: Multiplex, headers: ToolHeaders, values: HeaderValues) -> None:
         if multiplex.is_busy:

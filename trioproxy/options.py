@@ -17,13 +17,16 @@ from .protocol.cors import ALLOWED_HEADERS, EXPOSED_HEADERS
 from .values import (
     ASSIGNMENT,
     AUDIENCE,
+    CLIENT_ID,
     DIRECTORY,
     DURATION,
+    HEADER,
     HEADER_NAME,
     HOST,
     HOST_NAME,
     HTTP_URL,
     KEY,
+    NAMED_COMMAND,
     NETWORK,
     NUMBER,
     ORIGIN,
@@ -33,8 +36,10 @@ from .values import (
     QUESTION,
     REALM,
     SCOPE,
+    SECRET,
     SERVERS,
     SIZE,
+    SUBDOMAIN,
     SWITCH,
     URL_PATH,
     USER,
@@ -58,6 +63,7 @@ class Option:
         that is given once, where the last word counts.
       gather: makes one value of a repeatable option's many.
       also: another environment variable that says the same.
+      words: how many words its value has on the command line.
     """
 
     name: str
@@ -68,6 +74,7 @@ class Option:
     separator: str = ""
     gather: Callable[[list[Any]], Any] = tuple
     also: str = ""
+    words: int = 1
 
     @property
     def takes_value(self) -> bool:
@@ -111,7 +118,8 @@ COUNT_LIMIT = or_no_limit(NUMBER)
 SIZE_LIMIT = or_no_limit(SIZE)
 LEVEL = one_of("debug", "info", "warning", "error")
 FORMAT = one_of("text", "json")
-ISOLATION = one_of("session")
+ISOLATION = one_of("session", "principal", "shared")
+TRANSPORT = one_of("http-first", "sse-first", "http-only", "sse-only")
 ERA = one_of("auto", "legacy", "modern")
 
 GROUPS: Mapping[str, tuple[Option, ...]] = {
@@ -181,7 +189,13 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {
             gather=dict,
         ),
         Option("pass-environment", SWITCH, "let the command inherit our environment", "on", "child.pass_environment"),
-        Option("isolation", ISOLATION, "what gets a child of its own", "session"),
+        Option(
+            "isolation",
+            ISOLATION,
+            "what gets a child of its own: each session, each principal, or nobody",
+            "session",
+            "isolation",
+        ),
         Option("spares", NUMBER, "children kept started for sessions to come", "1", "child.spares"),
         Option("max-message-size", SIZE_LIMIT, "longest message from a child", "64M", "child.max_message_size"),
     ),
@@ -298,10 +312,33 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {
             gather=lambda names: (*EXPOSED_HEADERS, *names),
         ),
     ),
+    "many servers": (
+        Option(
+            "named-server",
+            NAMED_COMMAND,
+            "serve this command, too, at /servers/NAME/mcp and /servers/NAME/sse; in MCP_PROXY_NAMED_SERVER, one a line",
+            separator="\n",
+            gather=dict,
+            words=2,
+        ),
+        Option(
+            "config",
+            PATH,
+            "serve what this file names likewise: the mcpServers of Claude, Cursor or VS Code; read again on SIGHUP",
+        ),
+        Option("stdio", SWITCH, "be a stdio server made of all servers of --config, instead of serving HTTP", "off"),
+    ),
+    "tunnel": (
+        Option("tunnel", SWITCH, "be reachable at a public URL, through a tunnel server", "off"),
+        Option("tunnel-subdomain", SUBDOMAIN, "name to ask the tunnel server for", None, "tunnel.subdomain"),
+        Option("tunnel-host", HTTP_URL, "the tunnel server", "https://tunnel.gla.ma", "tunnel.host"),
+        Option("tunnel-open", SWITCH, "let the whole internet in, without credentials", "off", "tunnel.is_open_to_all"),
+    ),
     "watch": (
         Option("debug", SWITCH, "log every message and tracebacks; implies --log-level debug", "off", "log.debug"),
         Option("log-level", LEVEL, "how much to log", "info", "log.level"),
         Option("log-format", FORMAT, "a line to read, or a JSON object a line", "text", "log.format"),
+        Option("tap", PATH, "append every message to this file, a JSON object a line", None, "tap"),
         Option("metrics", SWITCH, "serve /metrics, for Prometheus", "on", "endpoints.metrics"),
         Option(
             "metrics-auth", SWITCH, "serve /metrics only to those who may use the server", "off", "endpoints.metrics_auth"
@@ -309,6 +346,35 @@ GROUPS: Mapping[str, tuple[Option, ...]] = {
         Option(
             "exit-on-child-death", SWITCH, "end with status 1 when a server ends by itself", "off", "exit_on_child_death"
         ),
+    ),
+    "remote": (
+        Option(
+            "transport",
+            TRANSPORT,
+            "how to speak to a URL: Streamable HTTP or HTTP with SSE",
+            "http-first",
+            "remote.transport",
+        ),
+        Option(
+            "header",
+            HEADER,
+            "send this to a URL, ${NAME} replaced from the environment; in MCP_PROXY_HEADER, one a line",
+            separator="\n",
+        ),
+        Option("header-file", PATH, "file of such headers, one a line"),
+        Option("protocol", ERA, "era of the server at a URL, as --upstream-protocol", "auto", "remote.protocol"),
+        Option("oauth", SWITCH, "sign in with a browser where a URL asks for that", "off", "sign_in.browser"),
+        Option("client-id", CLIENT_ID, "how the authorization server of a URL knows us", None, "sign_in.client_id"),
+        Option(
+            "client-secret",
+            SECRET,
+            "what it knows us by; others can see it here, and can't in MCP_PROXY_CLIENT_SECRET",
+            None,
+            "sign_in.client_secret",
+        ),
+        Option("token-url", PROTECTED_URL, "its token endpoint, if it can't be discovered", None, "sign_in.token_url"),
+        Option("verify", SWITCH, "check the certificate of a URL", "on", "remote.verify"),
+        Option("ca-file", PATH, "who signs certificates, instead of whom the system trusts (PEM)", None, "remote.ca_file"),
     ),
     "other": (
         Option("demo", SWITCH, "serve the built-in demo server instead of a command", "off"),
@@ -324,6 +390,9 @@ VARIABLES = {name: (option, negates) for option in OPTIONS.values() for name, ne
 USAGE = """\
 usage: trioproxy [options] [--] command [args...]     serve a stdio MCP server over HTTP
        trioproxy [options] --demo                     the same, with the built-in demo server
+       trioproxy [options] --config FILE              serve every server in an mcpServers file
+       trioproxy [options] URL [URL...]               the other way: a stdio server made of these
+       trioproxy replay FILE                          a stdio server made of what --tap has recorded
        trioproxy healthcheck [--cacert FILE] URL      ask a running one whether it is well
 """
 

@@ -18,7 +18,7 @@ import os
 import shlex
 import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Final
 
 import trio
@@ -30,8 +30,9 @@ from .listener import Listener, open_listener
 from .metrics import Metrics
 from .notify import ServiceManager
 from .protocol.errors import ForcedEnd, KeyFileError, ListenError
-from .server_file import Entry, read_server_file
+from .server_file import Entry
 from .servers import Served, Servers, open_servers
+from .tap import open_tap
 from .tunnel import Tunnel, open_tunnel
 
 logger = logging.getLogger("trioproxy")
@@ -92,7 +93,7 @@ class Proxy:
         if self._config.listen.ssl_cert is not None:
             self._listener.reload_certificate()
         self._authenticator.reload()
-        if self._config.config_file is not None:
+        if self._config.server_file is not None:
             self._servers.update(named_servers(self._config))
 
     async def stop(self) -> None:
@@ -124,9 +125,10 @@ async def open_proxy(config: Config) -> AsyncIterator[Proxy]:
     metrics = Metrics()
     entries = named_servers(config)
     async with (
+        open_tap(config.tap) if config.tap else nullcontext() as tap,
         open_authenticator(config.auth, ()) as authenticator,
         open_listener(config.listen, config.times.keep_alive_timeout, metrics) as listener,
-        open_servers(config, entries, metrics) as servers,
+        open_servers(config, entries, metrics, tap) as servers,
         trio.open_nursery() as nursery,
         AsyncExitStack() as stack,
     ):
@@ -153,11 +155,13 @@ def named_servers(config: Config) -> Mapping[str, Entry]:
     Raises:
       ConfigError: the file can't be used.
     """
-    if config.config_file is None:
+    if config.server_file is None:
         return config.servers
-    read = read_server_file(config.config_file, os.environ, config.child_template, config.remote_template)
+    read = config.server_file.read(os.environ)
     if twice := config.servers.keys() & read.keys():
-        raise ConfigError(f"--config {config.config_file}: {min(twice)!r} is the name of another server, --named-server")
+        raise ConfigError(
+            f"--config {config.server_file.path}: {min(twice)!r} is the name of another server, --named-server"
+        )
     return {**config.servers, **read}
 
 
@@ -194,7 +198,7 @@ class _Steward:
         self.proxy: Proxy | None = None
         self.told_to_stop = trio.Event()
         self.is_forced = False
-        files = (config.listen.ssl_cert, config.auth.api_key_file, config.config_file)
+        files = (config.listen.ssl_cert, config.auth.api_key_file, config.server_file)
         self._has_files = any(file is not None for file in files)
 
     async def obey_signals(

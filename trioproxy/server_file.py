@@ -9,7 +9,7 @@ are allowed, as VS Code has them.
 
 In every string `${env:NAME}` and `${NAME}` are replaced from our environment, `${NAME:-default}` too; `${userHome}`, and
 `${workspaceFolder}`, the folder that the file or its `.vscode` or `.cursor` is in.  One that has no value is an error: a
-server without its token would fail later, and say less.  To read the file again is to call this again.
+server without its token would fail later, and say less.  To read the file again is to call `read` again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -37,36 +37,41 @@ _TRANSPORTS: Final[Mapping[str, TransportChoice]] = {
 }
 
 
-def read_server_file(
-    path: Path, environ: Mapping[str, str], child: ChildConfig, remote: RemoteConfig | None = None
-) -> Mapping[str, Entry]:
-    """Return the servers that a file names, by their names, in its order.
+@dataclass(frozen=True)
+class ServerFile:
+    """Where the file is, and what its servers have that it doesn't speak of.
 
     Args:
-      child, remote: what each has that the file doesn't speak of.
-
-    Raises:
-      ConfigError: the file can't be used; the message has the line, and the key.
+      child, remote: templates, whose command and URL don't matter.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
-    return _File(path, text, environ, child, remote).servers()
+
+    path: Path
+    child: ChildConfig = field(default_factory=lambda: ChildConfig(("command",)))
+    remote: RemoteConfig = field(default_factory=lambda: RemoteConfig("http://localhost/"))
+
+    def read(self, environ: Mapping[str, str]) -> Mapping[str, Entry]:
+        """Return the servers that the file names at the moment, by their names, in its order.
+
+        Raises:
+          ConfigError: the file can't be used; the message has the line, and the key.
+        """
+        try:
+            text = self.path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--config {self.path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+        return _Reading(self, text, environ).servers()
 
 
-class _File:
-    """One reading of the file."""
+class _Reading:
+    """The file as it is read once."""
 
-    def __init__(
-        self, path: Path, text: str, environ: Mapping[str, str], child: ChildConfig, remote: RemoteConfig | None = None
-    ) -> None:
-        self._path = path
+    def __init__(self, file: ServerFile, text: str, environ: Mapping[str, str]) -> None:
+        self._path = file.path
+        self._child = file.child
+        self._remote = file.remote
         self._text = _NOT_JSON.sub(_blank, text)
         self._environ = environ
-        self._child = child
-        self._remote = remote
-        folder = path.resolve().parent
+        folder = file.path.resolve().parent
         workspace = folder.parent if folder.name in (".vscode", ".cursor") else folder
         self._places = {"userHome": str(Path.home()), "workspaceFolder": str(workspace)}
 
@@ -117,10 +122,7 @@ class _File:
         if kind not in _TRANSPORTS:
             self._refuse(f"expected one of {', '.join(_TRANSPORTS)}", *where, "type")
         url = self._string(entry["url"], *where, "url")
-        headers = tuple(self._strings(entry, where, "headers").items())
-        if self._remote is None:
-            return RemoteConfig(url, transport=_TRANSPORTS[kind], headers=headers)
-        headers = (*self._remote.headers, *headers)
+        headers = (*self._remote.headers, *self._strings(entry, where, "headers").items())
         return replace(self._remote, url=url, transport=_TRANSPORTS[kind], headers=headers)
 
     def _env_file(self, entry: dict[str, Any], where: tuple[str, ...]) -> dict[str, str]:
@@ -140,7 +142,7 @@ class _File:
         return found
 
     def _strings(self, entry: dict[str, Any], where: tuple[str, ...], key: str) -> dict[str, str]:
-        values = entry.get(key) or {}
+        values = {} if entry.get(key) is None else entry[key]
         if not isinstance(values, dict):
             self._refuse("expected an object of strings", *where, key)
         return {name: self._string(value, *where, key, name) for name, value in values.items()}

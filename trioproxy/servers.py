@@ -31,6 +31,7 @@ from .protocol.errors import TrioproxyError, Unavailable
 from .server_file import Entry
 from .shared_sources import open_source
 from .sources import CommandSource, RemoteSource, Source
+from .tap import Tap
 
 logger = logging.getLogger("trioproxy.servers")
 
@@ -81,11 +82,12 @@ class Servers:
       on_change: called when there are other servers than before.
     """
 
-    def __init__(self, config: Config, metrics: Metrics, nursery: trio.Nursery) -> None:
+    def __init__(self, config: Config, metrics: Metrics, nursery: trio.Nursery, tap: Tap | None = None) -> None:
         self.metrics: Final = metrics
         self.endpoints: dict[str, Endpoint] = {}
         self._config = config
         self._nursery = nursery
+        self._tap = tap
         self.on_change: Callable[[], None] = lambda: None
         self._served: dict[str, Served] = {}
         self._running: set[Served] = set()  # those that were taken away and still have calls, too
@@ -192,7 +194,7 @@ class Servers:
         source = _source_of(served.entry)
         async with (
             open_source(source, served.config) as source,
-            open_directory(served.config, self.metrics, source) as directory,
+            open_directory(served.config, self.metrics, source, self._tap) as directory,
         ):
             self._open(served, directory)
             async with trio.open_nursery() as nursery:
@@ -243,11 +245,14 @@ def _first(error: BaseException) -> BaseException:
 
 
 @asynccontextmanager
-async def open_servers(config: Config, entries: Mapping[str, Entry], metrics: Metrics) -> AsyncIterator[Servers]:
+async def open_servers(
+    config: Config, entries: Mapping[str, Entry], metrics: Metrics, tap: Tap | None = None
+) -> AsyncIterator[Servers]:
     """Serve what is configured, for as long as the block runs.
 
     Args:
       entries: the servers that have names.
+      tap: where all messages are noted.
 
     Raises:
       CommandFailed: as `open_directory`, for the default server.
@@ -256,9 +261,9 @@ async def open_servers(config: Config, entries: Mapping[str, Entry], metrics: Me
         directory: Directory | None = None
         if config.child is not None or config.create_server is not None:
             source = await stack.enter_async_context(open_source(default_source(config), config))
-            directory = await stack.enter_async_context(open_directory(config, metrics, source))
+            directory = await stack.enter_async_context(open_directory(config, metrics, source, tap))
         nursery = await stack.enter_async_context(trio.open_nursery())
-        servers = Servers(config, metrics, nursery)
+        servers = Servers(config, metrics, nursery, tap)
         if directory is not None:
             servers.serve_default(directory)
         servers.update(entries)

@@ -63,10 +63,12 @@ from .protocol.own_messages import (
     initialized_notification,
     refusal,
 )
+from .protocol.recording import TO_CLIENT, TO_SERVER
 from .protocol.revisions import BATCH_REVISION
 from .protocol.revival import Memory
 from .protocol.routing import Flight, Router
 from .revival import introduce
+from .tap import Tap
 from .transport import Transport
 
 logger = logging.getLogger("trioproxy.session")
@@ -94,6 +96,7 @@ class Session:
       mixes: whether a request's stream carries anything but its response; with `--json-response` it can't.
       declines: the server's own requests are refused, since no answer of the client would find the way back.
       single_stream: everything is carried by the standalone stream, as HTTP+SSE has it, and nothing is kept.
+      tap: where what passes is noted.
 
     Attributes:
       owner: the key of the principal that it belongs to; None where nobody is asked who they are.
@@ -114,6 +117,7 @@ class Session:
         mixes: bool = True,
         single_stream: bool = False,
         declines: bool = False,
+        tap: Tap | None = None,
     ) -> None:
         limits = config.limits
         self.id: Final = secrets.token_urlsafe(24)
@@ -136,6 +140,7 @@ class Session:
         self.single_stream = single_stream
         self._declines = declines
         self._shows_messages = config.log.debug
+        self._tap = tap
         self._mixes = mixes
         self._router = Router(self.log.standalone, mixes=mixes)
         self._readers = Readers(self.log, on_change=self._touch, expect_by=self._expect_by)
@@ -205,6 +210,8 @@ class Session:
             self._memory.note(message)
             if self._shows_messages:
                 self._logger.debug("client: %s", message.raw.decode(errors="replace"))
+            if self._tap is not None:
+                self._tap.note(TO_SERVER, message.raw, session=self.short_id, stream=stream.number if stream else None)
             self._transport.send_nowait(message.raw)
             slim(message)
         return stream
@@ -400,6 +407,8 @@ class Session:
 
     def _append(self, stream: Stream, line: bytes) -> None:
         """Put one message on a stream, which ends when it was the last answer to come."""
+        if self._tap is not None:
+            self._tap.note(TO_CLIENT, line, session=self.short_id, stream=stream.number)
         if stream is not self.log.standalone and not self._router.is_waiting(stream):
             stream.is_finished = True
         cursor = self._readers.find(stream)

@@ -1,4 +1,4 @@
-"""Servers that several clients share (`--isolation principal|shared`): a source of places at one server.
+"""Servers that several clients share (`--isolation principal|shared`): a source of seats at one server.
 
     --isolation session       each session has a server of its own
     --isolation principal     all that one principal does goes to one server, and nobody else's does
@@ -10,6 +10,8 @@ principal from its environment (`Principal.environment`) is never anybody else's
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -22,53 +24,78 @@ from .sources import OnStderr, Opening, Source
 from .transport import Transport
 
 if TYPE_CHECKING:
-    from .hub import Hub
+    from .hub import Hub, Seat
+
+stderr_logger = logging.getLogger("trioproxy.child")
 
 
 class SharedSource:
-    """A source whose servers are places at a server that there is already, if there is."""
+    """A source whose servers are seats at a server that there is already, if there is."""
+
+    spares: Final = 0
 
     def __init__(self, source: Source, config: Config, nursery: trio.Nursery) -> None:
         self.name: Final = source.name
-        self.spares: Final = 0
         self.is_proven_first: Final = source.is_proven_first
         self._source = source
         self._by_principal = config.isolation == "principal"
         self._idle_limit = config.times.session_idle_timeout if self._by_principal else None
         self._nursery = nursery
-        self._hubs: dict[Principal | None, Hub] = {}
+        self._hubs: dict[Principal | None, tuple[Hub, trio.CancelScope]] = {}
         self._opening = trio.Lock()
+        self._claims: Counter[Principal | None] = Counter()
 
     def has_spare_for(self, principal: Principal | None) -> bool:
-        """Tell whether the first one, which has proven the command, will do for `principal`."""
-        return not self._by_principal or principal is None
+        """Tell whether the first seat, whose server has proven the command, will do for `principal`."""
+        return not self._by_principal
 
     async def prepare(self, request: AuthRequest | None, principal: Principal | None, on_stderr: OnStderr) -> Opening:
-        """Return what opens a place for `principal`."""
-        whose = principal if self._by_principal else None
-        async with self._opening:
-            hub = self._hubs.get(whose)
-            if hub is None:
-                hub = await self._nursery.start(self._keep_hub, whose, on_stderr)
-        return hub.open_place()
+        """Return what opens a seat for `principal`.
+
+        What a server that several share writes to its stderr is logged as nobody's.
+        """
+        return self._open_seat(principal if self._by_principal else None)
+
+    @asynccontextmanager
+    async def _open_seat(self, whose: Principal | None) -> AsyncIterator[Seat]:
+        self._claims[whose] += 1
+        try:
+            async with self._opening:
+                if whose not in self._hubs:
+                    self._forget_empty()
+                    await self._nursery.start(self._keep_hub, whose)
+            hub, _ = self._hubs[whose]
+            async with hub.open_seat() as seat:
+                yield seat
+        finally:
+            self._claims[whose] -= 1
 
     async def _keep_hub(
-        self, whose: Principal | None, on_stderr: OnStderr, *, task_status: trio.TaskStatus[Hub] = trio.TASK_STATUS_IGNORED
+        self, whose: Principal | None, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         from .hub import open_hub
 
         @asynccontextmanager
         async def open_server() -> AsyncIterator[Transport]:
-            async with await self._source.prepare(None, whose, on_stderr) as server:
+            async with await self._source.prepare(None, whose, _hear) as server:
                 yield server
 
-        async with open_hub(open_server, idle_limit=self._idle_limit) as hub:
-            self._hubs[whose] = hub
-            try:
-                task_status.started(hub)
-                await hub.wait_idle()
-            finally:
-                del self._hubs[whose]
+        with trio.CancelScope() as scope:
+            async with open_hub(open_server, idle_limit=self._idle_limit) as hub:
+                self._hubs[whose] = hub, scope
+                task_status.started()
+                await trio.sleep_forever()
+
+    def _forget_empty(self) -> None:
+        """Let go of those whose principal has not been here for so long that their server has ended."""
+        for whose, (hub, scope) in list(self._hubs.items()):
+            if not self._claims[whose] and not hub.is_running:
+                del self._hubs[whose], self._claims[whose]
+                scope.cancel()
+
+
+def _hear(line: str) -> None:
+    stderr_logger.info("%s", line)
 
 
 @asynccontextmanager

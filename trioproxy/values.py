@@ -13,10 +13,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
-from .config import KIB, MIB, is_url_path
+from .config import KIB, MIB, is_server_name, is_url_path
 from .protocol.challenges import is_api_key, is_scope
 from .protocol.cors import is_token, origin_test
 from .protocol.host_names import host_name
+from .protocol.tunnel_registration import is_subdomain
 from .protocol.urls import is_http_url, is_protected_url
 
 # Fifteen digits are exact in a float, and more than anybody means.
@@ -137,6 +138,20 @@ def read_assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
+def read_named_command(text: str) -> tuple[str, str]:
+    name, _, command = text.partition(" ")
+    if not is_server_name(name) or not command.strip():
+        raise ValueError(text)
+    return name, command.strip()
+
+
+def read_header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not is_token(name):
+        raise ValueError(text)
+    return name, value.strip()
+
+
 def read_servers(text: str) -> frozenset[str]:
     return frozenset({"sse", "stream"} if text == "both" else {one_of("sse", "stream").read(text)})
 
@@ -188,3 +203,9 @@ AUDIENCE = Kind("AUDIENCE", "what tokens for us have as their audience", read_te
 REALM = Kind("REALM", "printable ASCII characters", read_text)
 ASSIGNMENT = Kind("NAME=VALUE", "NAME=VALUE", read_assignment)
 SERVERS = Kind("sse|stream", "sse, stream or both", read_servers)
+NAMED_COMMAND = Kind("NAME COMMAND", "a name that can be part of a path, and a command", read_named_command)
+# What is sent to a server is often a secret.
+HEADER = Kind("'NAME: VALUE'", "a header, as 'Name: value'", read_header, is_secret=True)
+CLIENT_ID = Kind("ID", "the id of a client", read_text)
+SECRET = Kind("SECRET", "a secret", read_text, is_secret=True)
+SUBDOMAIN = Kind("NAME", "4 to 63 lower case letters, digits and hyphens", _checked(is_subdomain))
