@@ -1,4 +1,4 @@
-"""trioproxy: any MCP server that speaks stdio, reachable over HTTP by any MCP client.
+"""trioproxy: any MCP server that speaks stdio, reachable over HTTP by any MCP client, and the other way round.
 
     async with trioproxy.open_proxy(Config(child=ChildConfig(("my-server",)))) as proxy:
         print(proxy.url)
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .auth.headers import header_auth
     from .auth.oauth import oauth_auth
     from .auth.remote import remote_auth
+    from .bridge import BridgeConfig, serve_stdio, serve_stdio_many
+    from .child import open_child
     from .config import (
         AuthConfig,
         ChildConfig,
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
         LogConfig,
         TimeConfig,
     )
+    from .event_store import EventStore, InMemoryEventStore
+    from .hooks import SessionInfo
+    from .in_process import open_in_process
     from .protocol.errors import (
         AuthenticationError,
         ChildError,
@@ -38,7 +43,15 @@ if TYPE_CHECKING:
         ProtocolError,
         TrioproxyError,
     )
+    from .protocol.event_log import Archive
+    from .relay import relay
+    from .remote import open_remote
+    from .remote.settings import RemoteConfig, SignInConfig
     from .server import Proxy, open_proxy, serve
+    from .server_file import ServerFile
+    from .tap import Tapped, tapped
+    from .transport import Transport
+    from .tunnel import TunnelConfig
 
 __version__ = "0.1.0"
 
@@ -75,13 +88,28 @@ _HOME = {
         ),
         ".protocol.errors",
     ),
+    **dict.fromkeys(("BridgeConfig", "serve_stdio", "serve_stdio_many"), ".bridge"),
+    "open_child": ".child",
+    **dict.fromkeys(("EventStore", "InMemoryEventStore"), ".event_store"),
+    "SessionInfo": ".hooks",
+    "open_in_process": ".in_process",
+    "Archive": ".protocol.event_log",
+    "relay": ".relay",
+    "open_remote": ".remote",
+    **dict.fromkeys(("RemoteConfig", "SignInConfig"), ".remote.settings"),
+    "ServerFile": ".server_file",
+    **dict.fromkeys(("Tapped", "tapped"), ".tap"),
+    "Transport": ".transport",
+    "TunnelConfig": ".tunnel",
     **dict.fromkeys(("Proxy", "open_proxy", "serve"), ".server"),
 }
 
 __all__ = [
+    "Archive",
     "AuthConfig",
     "AuthRequest",
     "AuthenticationError",
+    "BridgeConfig",
     "ChildConfig",
     "ChildError",
     "CommandFailed",
@@ -89,7 +117,9 @@ __all__ = [
     "ConfigError",
     "CorsOptions",
     "EndpointConfig",
+    "EventStore",
     "HttpError",
+    "InMemoryEventStore",
     "InsufficientScope",
     "LimitConfig",
     "ListenConfig",
@@ -98,15 +128,29 @@ __all__ = [
     "Principal",
     "ProtocolError",
     "Proxy",
+    "RemoteConfig",
+    "ServerFile",
+    "SessionInfo",
+    "SignInConfig",
+    "Tapped",
     "TimeConfig",
+    "Transport",
     "TrioproxyError",
+    "TunnelConfig",
     "api_key_auth",
     "first_of",
     "header_auth",
     "oauth_auth",
+    "open_child",
+    "open_in_process",
     "open_proxy",
+    "open_remote",
+    "relay",
     "remote_auth",
     "serve",
+    "serve_stdio",
+    "serve_stdio_many",
+    "tapped",
 ]
 
 

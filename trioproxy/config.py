@@ -30,6 +30,7 @@ from .protocol.urls import is_http_url, is_protected_url
 
 if TYPE_CHECKING:
     from .auth import Authenticate
+    from .event_store import EventStore
     from .hooks import ASGIApp, CreateServer, OnClose, OnConnect
     from .remote.settings import RemoteConfig
     from .server_file import ServerFile
@@ -383,6 +384,7 @@ class Config:
       create_server: makes the default server, in place of a command.
       on_connect: called with each new session before its client gets an answer; what it raises refuses the session.
       on_close: called with each session that has ended.
+      event_store: where events are kept, in place of memory within the limits.
       on_unhandled_request: serves, as an ASGI application, what nothing of ours is served at.
       stateless: each POST stands alone, with a child of its own; there are no sessions but those of HTTP with SSE.
       json_response: a request is answered with JSON, never with a stream.
@@ -415,12 +417,15 @@ class Config:
     on_connect: OnConnect | None = None
     on_close: OnClose | None = None
     on_unhandled_request: ASGIApp | None = None
+    event_store: EventStore | None = None
 
     def __post_init__(self) -> None:
         if self.child is None and self.create_server is None and not self.servers and self.server_file is None:
             raise ConfigError("no command: name the stdio server to run")
         if self.child is not None and self.create_server is not None:
             raise ConfigError("create_server makes the default server, but there is a command as well: give one of them")
+        if self.event_store is not None and not self.limits.event_store:
+            raise ConfigError("event_store and --no-event-store contradict each other: give one of them")
         if self.stateless and self.isolation != "session":
             raise ConfigError(f"--stateless and --isolation {self.isolation} contradict each other: one child a request")
         if self.isolation == "principal" and self.auth.is_open:

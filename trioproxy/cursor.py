@@ -72,8 +72,7 @@ class Cursor:
         stream = self.stream
         while not self.is_superseded:
             if self.position < stream.end:
-                first = max(self.position, stream.start)
-                messages = stream.read(first)
+                first, messages = stream.read_archived(self.position)
                 self.position = first + len(messages)
                 self.behind_since = trio.current_time()
                 self._readers.note_read()

@@ -448,6 +448,7 @@ class Directory:
         if isinstance(tenant, Session) and tenant.id in self._sessions:
             del self._sessions[tenant.id]
             self.evicted += tenant.log.evicted
+            tenant.log.close()
 
     async def _run_tenant(self, berth: Berth, child: Server) -> None:
         tenant = berth.tenant

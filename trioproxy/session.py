@@ -27,6 +27,7 @@ import trio
 
 from .config import Config
 from .cursor import Cursor, Readers
+from .event_store import InMemoryEventStore, open_log
 from .metrics import Metrics, Outcome, outcome_of
 from .protocol.errors import (
     ChildError,
@@ -41,7 +42,7 @@ from .protocol.errors import (
     Unavailable,
     error_response,
 )
-from .protocol.event_log import EventLog, Stream
+from .protocol.event_log import Stream
 from .protocol.lines import OversizedLine
 from .protocol.messages import (
     Message,
@@ -128,12 +129,10 @@ class Session:
         self.is_orphaned = False
         self.restarts = 0
         self.skipped: Counter[str] = Counter()
-        self.log: Final = EventLog(
-            secrets.token_hex(4).encode(),
-            max_events=limits.event_store_max_events,
-            max_bytes=limits.event_store_max_bytes,
-            keeps_sent=limits.event_store and not single_stream,
-        )
+        store = config.event_store
+        if store is None:
+            store = InMemoryEventStore(limits.event_store_max_events, limits.event_store_max_bytes)
+        self.log: Final = open_log(store, secrets.token_hex(4), keeps_sent=limits.event_store and not single_stream)
         self._transport = transport
         self._times = config.times
         self._metrics = metrics or Metrics()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -321,3 +323,134 @@ def test_whatever_happens_a_reader_misses_nothing_and_the_bounds_hold(
         if not any(s.is_attached for s in streams) and action == "append":
             assert max_events is None or log.events <= max_events
             assert max_bytes is None or log.bytes <= max_bytes or log.events == 1
+
+
+# With an archive
+
+
+class Shelf:
+    """An archive in a dictionary, that hands out two messages at a time."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.messages: dict[int, dict[int, bytes]] = {}
+        self.is_closed = False
+        self._most = most
+
+    def keep(self, stream: int, number: int, messages: Sequence[bytes]) -> None:
+        shelved = self.messages.setdefault(stream, {})
+        assert number == (max(shelved) + 1 if shelved else 1)
+        for message in messages:
+            shelved[number] = message
+            number += 1
+        while self._most is not None and len(shelved) > self._most:
+            del shelved[min(shelved)]
+
+    def kept(self, stream: int) -> range:
+        shelved = self.messages.get(stream)
+        return range(min(shelved), max(shelved) + 1) if shelved else range(0)
+
+    def read(self, stream: int, number: int) -> Sequence[bytes]:
+        return [self.messages[stream][n] for n in (number, number + 1) if n in self.messages[stream]]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def open_archived(
+    max_events: int | None = 8, max_bytes: int | None = None, most: int | None = None
+) -> tuple[EventLog, Shelf]:
+    shelf = Shelf(most)
+    return EventLog(b"tag", max_events=max_events, max_bytes=max_bytes, archive=shelf), shelf
+
+
+def replay(log: EventLog, last_event_id: str) -> list[bytes]:
+    """Return what a client gets that resumes after an event, as a cursor reads it."""
+    stream, position = log.find(last_event_id)
+    stream.attach(position)
+    messages: list[bytes] = []
+    while position < stream.end:
+        first, more = stream.read_archived(position)
+        assert (first, bool(more)) == (position, True)
+        messages += more
+        position += len(more)
+    stream.is_attached = False
+    return messages
+
+
+@pytest.mark.parametrize("limits", [(8, None), (None, 50)])
+@pytest.mark.parametrize("after", [0, 1, 50, 98, 99, 100])
+def test_what_is_evicted_can_be_resumed_out_of_the_archive(limits: tuple[int | None, int | None], after: int) -> None:
+    log, _ = open_archived(*limits)
+    messages = fill(log.standalone, 100)
+    assert log.events <= 20
+    assert replay(log, event_id(log.standalone, after)) == messages[after:]
+
+
+def test_the_archive_gets_each_stream_in_its_order_and_nothing_twice() -> None:
+    log, shelf = open_archived()
+    streams = [log.standalone, log.open_stream(), log.open_stream()]
+    written = [[message for _ in range(20) for message in fill(stream, 1)] for stream in streams]
+    for stream, own in zip(streams, written, strict=True):
+        assert [*shelf.messages.get(stream.number, {}).values(), *stream.read(stream.start)] == own
+
+
+def test_a_stream_that_was_finished_and_is_gone_comes_out_of_the_archive() -> None:
+    log, _ = open_archived()
+    streams = [log.open_stream() for _ in range(50)]
+    written = []
+    for stream in streams:
+        written.append(fill(stream, 3))
+        stream.is_finished = True
+    for stream, messages in zip(streams, written, strict=True):
+        assert replay(log, event_id(stream, 1)) == messages[1:]
+        assert log.find(event_id(stream, 3))[0].is_finished
+        with pytest.raises(EventNotFound):
+            log.find(event_id(stream, 4))
+
+
+def test_a_stream_that_never_was_does_not_come_out_of_the_archive() -> None:
+    log, shelf = open_archived()
+    shelf.keep(7, 1, [b"of nobody"])
+    for unknown in ("tag-7-0", "tag-00-0", "tag-1-0"):
+        with pytest.raises(EventNotFound, match="finished and gone"):
+            log.find(unknown)
+
+
+def test_what_the_archive_has_let_go_of_is_gone() -> None:
+    log, _ = open_archived(most=5)
+    messages = fill(log.standalone, 30)
+    oldest = log.standalone.start - 5
+    assert replay(log, event_id(log.standalone, oldest - 1)) == messages[oldest - 1 :]
+    with pytest.raises(EventNotFound, match="are no longer kept"):
+        log.find(event_id(log.standalone, oldest - 2))
+
+
+def test_nothing_is_replayed_out_of_an_archive_with_a_gap() -> None:
+    log, shelf = open_archived()
+    fill(log.standalone, 30)
+    del shelf.messages[0][max(shelf.messages[0])]
+    with pytest.raises(EventNotFound, match="are no longer kept"):
+        log.find(event_id(log.standalone, 1))
+
+
+def test_an_archive_that_is_closed_gives_and_gets_nothing() -> None:
+    log, shelf = open_archived()
+    messages = fill(log.standalone, 30)
+    archived = dict(shelf.messages[0])
+    log.close()
+    log.close()
+    assert shelf.is_closed
+    start = log.standalone.start
+    with pytest.raises(EventNotFound):
+        log.find(event_id(log.standalone, 1))
+    # A reader that was on its way goes on with what there is.
+    assert log.standalone.read_archived(1) == (start, messages[start - 1 :])
+    fill(log.standalone, 30)
+    assert shelf.messages[0] == archived
+
+
+def test_without_replay_nothing_is_archived() -> None:
+    shelf = Shelf()
+    log = EventLog(b"tag", max_events=8, max_bytes=None, keeps_sent=False, archive=shelf)
+    fill(log.standalone, 30)
+    assert shelf.messages == {}

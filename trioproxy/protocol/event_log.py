@@ -11,21 +11,42 @@ information to identify the originating stream", so that nothing of any other st
 
 The log is bounded, for the session, by count and by bytes.  What is evicted first: the oldest events of the oldest stream,
 the standalone stream last.  Not evicted: what a connection is still about to send (then `is_full` asks to read no more
-from the child for a while), and the newest event of all.
+from the child for a while), and the newest event of all.  Where there is an `Archive`, it gets what is evicted, and is asked
+when somebody resumes from before.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain
-from typing import Final
+from typing import Final, Protocol
 
 from .errors import EventNotFound
 
 READ_SIZE: Final = 256 * 1024
 _READ_COUNT: Final = 1024
 _COMPACT_AT: Final = 256
+
+
+class Archive(Protocol):
+    """Where the events of one session go for which its log has no room any more.
+
+    Of each stream it gets the messages in their order, number 1 first and without a gap.  It may let go of them again, the
+    oldest first.
+    """
+
+    def keep(self, stream: int, number: int, messages: Sequence[bytes]) -> None:
+        """Take the next messages of a stream, of which the first has that `number`."""
+
+    def kept(self, stream: int) -> range:
+        """Return the numbers of the messages that it has of a stream."""
+
+    def read(self, stream: int, number: int) -> Sequence[bytes]:
+        """Return messages of a stream from `number` on: at least one, and as many as are well held in memory at once."""
+
+    def close(self) -> None:
+        """Let go of everything: the session has ended."""
 
 
 class Stream:
@@ -55,15 +76,15 @@ class Stream:
         "sent",
     )
 
-    def __init__(self, log: EventLog, number: int) -> None:
+    def __init__(self, log: EventLog, number: int, end: int = 1) -> None:
         self._log = log
         self._messages: list[bytes] = []
-        self._first = 1  # the number of _messages[0], dropped ones included
+        self._first = end  # the number of _messages[0], dropped ones included
         self._dropped = 0  # how many at the front of _messages are dropped and not yet cut off
         self.number = number
         self.id_prefix = b"%b-%d-" % (log.tag, number)
-        self.end = 1
-        self.sent = 1
+        self.end = end
+        self.sent = end
         self.is_finished = False
         self.is_attached = False
         self.is_announced = False
@@ -97,10 +118,22 @@ class Stream:
             self.drop(end - self.start)
         return messages
 
+    def read_archived(self, position: int) -> tuple[int, list[bytes]]:
+        """`read`, and the number of the first message: evicted ones come out of the archive, or are skipped without one."""
+        if position < self.start and (messages := self._log.recall(self, position)):
+            self.sent = max(self.sent, position + len(messages))
+            return position, messages
+        first = max(position, self.start)
+        return first, self.read(first)
+
     def attach(self, position: int) -> None:
         """Note that a connection is going to read from `position` on; until it has, nothing from there is evicted."""
         self.is_attached = True
         self.sent = min(self.sent, position)
+
+    def oldest(self, count: int) -> Sequence[bytes]:
+        """Return the `count` oldest messages that are still there."""
+        return self._messages[self._dropped : self._dropped + count]
 
     def drop(self, count: int) -> None:
         """Forget the `count` oldest messages."""
@@ -128,9 +161,22 @@ class EventLog:
       tag: what the session's event ids begin with.
       max_events, max_bytes: the bounds; None for none.
       keeps_sent: whether messages stay for replay once they are sent.
+      archive: what takes them when there is no room for them any more; without it they are gone.
+
+    Attributes:
+      events, bytes: how much there is, the archive not counted.
+      evicted: how many messages there was no room for.
     """
 
-    def __init__(self, tag: bytes, *, max_events: int | None, max_bytes: int | None, keeps_sent: bool = True) -> None:
+    def __init__(
+        self,
+        tag: bytes,
+        *,
+        max_events: int | None,
+        max_bytes: int | None,
+        keeps_sent: bool = True,
+        archive: Archive | None = None,
+    ) -> None:
         self.tag = tag
         self.keeps_sent = keeps_sent
         self.events = 0
@@ -138,6 +184,7 @@ class EventLog:
         self.evicted = 0
         self._max_events = math.inf if max_events is None else max_events
         self._max_bytes = math.inf if max_bytes is None else max_bytes
+        self._archive = archive
         self._last_number = 0
         self._streams: dict[int, Stream] = {}
         self.standalone = Stream(self, 0)
@@ -163,14 +210,39 @@ class EventLog:
         number, _, position = rest.partition("-")
         if tag.encode() != self.tag or not (_is_number(number) and _is_number(position)):
             raise EventNotFound(f"Last-Event-ID {event_id[:80]!r} is not an event id of this session")
-        stream = self.standalone if number == "0" else self._streams.get(int(number))
+        stream = self.standalone if number == "0" else self._streams.get(int(number)) or self._revive(int(number))
         after = int(position) + 1
         if stream is None or after > stream.end:
             raise EventNotFound(f"Last-Event-ID {event_id[:80]!r} names a stream that is finished and gone")
-        if after < stream.start:
+        if after < stream.start and not self._has_archived(stream, after):
             missing = stream.start - after
             raise EventNotFound(f"{missing} events after Last-Event-ID {event_id[:80]!r} are no longer kept")
         return stream, after
+
+    def recall(self, stream: Stream, position: int) -> list[bytes]:
+        """Return evicted messages of `stream`, from number `position` on; none if there is no archive, or not any more."""
+        return [] if self._archive is None else list(self._archive.read(stream.number, position))
+
+    def close(self) -> None:
+        """Let go of the archive; what is not in it can still be read."""
+        archive, self._archive = self._archive, None
+        if archive is not None:
+            archive.close()
+
+    def _revive(self, number: int) -> Stream | None:
+        """Return a stream that was finished, and of which all events have gone into the archive."""
+        if self._archive is None or not 0 < number <= self._last_number or not (kept := self._archive.kept(number)):
+            return None
+        stream = self._streams[number] = Stream(self, number, kept.stop)
+        stream.is_finished = stream.is_announced = True
+        return stream
+
+    def _has_archived(self, stream: Stream, position: int) -> bool:
+        """Tell whether nothing is missing between message `position`, which is evicted, and what is still there."""
+        if self._archive is None:
+            return False
+        kept = self._archive.kept(stream.number)
+        return position in kept and kept.stop == stream.start
 
     @property
     def is_full(self) -> bool:
@@ -196,6 +268,8 @@ class EventLog:
                 if evictable <= 0:
                     break
                 count = max(1, min(evictable, int(self.events - most_events))) if self.events > most_events else 1
+                if self._archive is not None and self.keeps_sent:
+                    self._archive.keep(stream.number, stream.start, stream.oldest(count))
                 stream.drop(count)
                 self.evicted += count
             if stream.is_finished and stream.start == stream.end:

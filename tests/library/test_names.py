@@ -1,0 +1,24 @@
+"""Every name that the package offers is used by an example."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import trioproxy
+
+EXAMPLES = [ast.parse(path.read_text()) for path in Path(__file__).parent.glob("test_*.py")]
+IMPORTED = {
+    alias.name
+    for example in EXAMPLES
+    for node in ast.walk(example)
+    if isinstance(node, ast.ImportFrom) and node.module == "trioproxy"
+    for alias in node.names
+}
+
+
+@pytest.mark.parametrize("name", trioproxy.__all__)
+def test_there_is_an_example_of_each_name(name: str) -> None:
+    assert name in IMPORTED, f"no test in tests/library imports {name} from trioproxy"
