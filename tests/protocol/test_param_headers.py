@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from trioproxy.protocol.errors import HeaderMismatch
 from trioproxy.protocol.header_values import HeaderValues, encode_header_value
-from trioproxy.protocol.param_headers import InvalidAnnotation, ParamHeader, check_param_headers, find_param_headers
+from trioproxy.protocol.param_headers import (
+    InvalidAnnotation,
+    ParamHeader,
+    check_param_headers,
+    find_param_headers,
+    mirror_arguments,
+)
 
 # 2026-07-28, Tools §x-mcp-header.
 EXECUTE_SQL = {
@@ -253,3 +259,33 @@ def test_what_a_client_encodes_is_what_the_body_says(value: str | int | bool) ->
     kind = {str: "string", int: "integer", bool: "boolean"}[type(value)]
     headers = sent((b"mcp-param-x", encode_header_value(value).encode()))
     check_param_headers([ParamHeader("X", ("a", "b"), kind)], {"a": {"b": value}}, headers)
+
+
+# What a client says
+
+
+@pytest.mark.parametrize(
+    ("arguments", "headers"),
+    [
+        ({"region": "us-west1"}, [(b"Mcp-Param-Region", b"us-west1")]),
+        ({"region": " padded "}, [(b"Mcp-Param-Region", b"=?base64?IHBhZGRlZCA=?=")]),
+        ({"priority": 42}, [(b"Mcp-Param-Priority", b"42")]),
+        ({"priority": -7.0}, [(b"Mcp-Param-Priority", b"-7")]),
+        ({"options": {"dry": True}}, [(b"Mcp-Param-Dry-Run", b"true")]),
+        ({"region": None, "priority": [1], "options": "dry"}, []),
+        ({"region": "\ud800"}, []),
+        ({}, []),
+        (None, []),
+    ],
+)
+def test_a_call_repeats_what_is_there_to_be_repeated(arguments: Any, headers: list[tuple[bytes, bytes]]) -> None:
+    """2026-07-28, Streamable HTTP §Client Behavior."""
+    assert mirror_arguments([REGION, PRIORITY, DRY_RUN], arguments) == headers
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(), st.booleans())
+@settings(max_examples=100)
+def test_what_a_client_repeats_is_what_a_server_expects(region: str, priority: int, dry: bool) -> None:
+    arguments = {"region": region, "priority": priority, "options": {"dry": dry}}
+    headers = [(name.lower(), value) for name, value in mirror_arguments([REGION, PRIORITY, DRY_RUN], arguments)]
+    check_param_headers([REGION, PRIORITY, DRY_RUN], arguments, sent(*headers))

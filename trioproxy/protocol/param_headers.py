@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from .errors import HeaderMismatch
-from .header_values import HeaderValues, decode_header_value, shown, single_value
+from .header_values import HeaderValues, decode_header_value, encode_header_value, shown, single_value
 
 ANNOTATION: Final = "x-mcp-header"
 PREFIX: Final = "Mcp-Param-"
@@ -102,6 +102,27 @@ def check_param_headers(headers: Sequence[ParamHeader], arguments: Mapping[str, 
         if not _is_same(said, value, header.type):
             where = f"argument {_dotted(header)}, {shown(value)}"
             raise HeaderMismatch(f"Header mismatch: {name} header value {shown(said)} does not match {where}")
+
+
+def mirror_arguments(headers: Sequence[ParamHeader], arguments: Any) -> list[tuple[bytes, bytes]]:
+    """Return the headers that a call of a tool repeats its arguments in (§Client Behavior).
+
+    Where there is no argument, or `null`, there is no header; nor is there one for what no header can say: an object, or
+    text that UTF-8 has no bytes for.
+    """
+    mirrored = []
+    for header in headers:
+        value = _argument(arguments, header.path)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, float):
+            value = json.dumps(value)
+        if isinstance(value, str | int):
+            try:
+                mirrored.append(((PREFIX + header.name).encode(), encode_header_value(value).encode()))
+            except UnicodeEncodeError:
+                continue
+    return mirrored
 
 
 def _annotated(schema: dict[str, Any], path: tuple[str, ...] | None) -> ParamHeader:

@@ -27,8 +27,8 @@ class SignInConfig:
       client_id, client_secret: how the authorization server knows us, if we are registered there already; with a secret and
         without `browser` the client credentials grant is used.
       token_url: the token endpoint, where it can't be discovered.
-      issuer: the authorization server at which `client_id` is registered; where it is not said, the one that the remote names
-        first is remembered.
+      issuer: the authorization server at which `client_id` is registered; where it is not said, the first one that gives us
+        a token is remembered.
       client_metadata_url: where our client metadata document is, which is our name at authorization servers that read such
         documents (Client Registration §Client ID Metadata Documents).
       redirect_port: the port of this machine to which the browser is sent back; 0 for any that is free.
