@@ -17,9 +17,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests import modern, wire
 from trioproxy import tap as tap_module
 from trioproxy.child import open_child
-from trioproxy.config import ChildConfig
+from trioproxy.config import AuthConfig, ChildConfig
 from trioproxy.protocol.errors import ChildExited, TrioproxyError
 from trioproxy.protocol.lines import OversizedLine
 from trioproxy.protocol.recording import TO_CLIENT, TO_SERVER, Entry, Lost, read_entry
@@ -27,8 +28,9 @@ from trioproxy.protocol.translation import Related
 from trioproxy.tap import LAST_TIME, NO_TAP, Tapped, open_tap, tapped
 
 from .memory_transport import MemoryTransport
-from .proxies import DEMO
-from .puppet import notification, request, response
+from .proxies import DEMO, open_test_proxy
+from .puppet import MODERN_PUPPET, PUPPET, notification, request, response
+from .serving import wait_until
 
 PING = json.dumps(request("ping")).encode()
 PONG = json.dumps(response(1)).encode()
@@ -357,3 +359,46 @@ async def test_a_session_of_a_real_server_is_recorded(tmp_path: Path, caplog: py
     assert isinstance(answer, bytes)
     assert recorded[2]["message"] == json.loads(answer)
     assert caplog.records == []
+
+
+# --tap
+
+
+async def test_everything_between_the_clients_and_a_proxy_is_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "tap.jsonl"
+    secret = AuthConfig(api_keys=("s3cret",))
+    async with open_test_proxy(PUPPET, tap=path) as proxy:
+        client = await wire.initialize(proxy.url)
+        await client.post(request("repeat", 7))
+    async with open_test_proxy(DEMO, tap=path, auth=secret) as proxy:
+        await modern.post(proxy.url, modern.tool_call("echo", 8, {"text": "hi"}), x_api_key="s3cret")
+    text = path.read_text()
+    recorded = [json.loads(line) for line in text.splitlines()]
+    assert "s3cret" not in text
+    legacy = [line for line in recorded if line["session"] is not None]
+    assert {line["session"] for line in legacy} == {client.session_id[:6]}
+    assert [(line["direction"], line["stream"], line["message"].get("id")) for line in legacy] == [
+        ("client-to-server", 1, 0),
+        ("server-to-client", 1, 0),
+        ("client-to-server", None, None),
+        ("client-to-server", 2, 7),
+        ("server-to-client", 2, 7),
+    ]
+    assert [(line["direction"], line["request"], line["message"]["id"]) for line in recorded if line["session"] is None] == [
+        ("client-to-server", 1, 8),
+        ("server-to-client", 1, 8),
+    ]
+
+
+async def test_a_modern_client_that_closes_its_response_is_recorded_as_one_that_cancels(tmp_path: Path) -> None:
+    path = tmp_path / "tap.jsonl"
+    async with open_test_proxy(MODERN_PUPPET, tap=path, upstream_protocol="modern") as proxy:
+        async with modern.open_post(proxy.url, modern.request("begin", 9, token="t")) as stream:
+            assert (await stream.next_message())["method"] == "notifications/progress"
+        await wait_until(lambda: b"notifications/cancelled" in path.read_bytes())
+    cancelled = json.loads(path.read_text().splitlines()[-1])
+    assert (cancelled["direction"], cancelled["request"], cancelled["message"]["params"]["requestId"]) == (
+        "client-to-server",
+        1,
+        9,
+    )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
@@ -21,7 +21,8 @@ from .metrics import Outcome, outcome_of
 from .protocol.envelope import Envelope
 from .protocol.errors import RequestTimedOut, TrioproxyError, error_response
 from .protocol.messages import Request
-from .protocol.own_messages import LISTEN
+from .protocol.own_messages import LISTEN, cancelled_notification
+from .protocol.recording import TO_CLIENT, TO_SERVER, Direction
 
 logger = logging.getLogger("trioproxy.call")
 
@@ -29,6 +30,9 @@ AT_ONCE: Final = 0.05
 """Seconds in which nobody looks whether the client is still there; most answers come sooner, and the looking costs more."""
 _STALL_TIME: Final = 1.0
 """Seconds without progress after which a reader whose buffer is full is let go; until then everybody waits for it."""
+
+
+Note: TypeAlias = Callable[[Direction, bytes], None]
 
 
 class Carrier(Protocol):
@@ -48,7 +52,7 @@ class Call:
 
     Args:
       only_answer: whatever comes before the answer is dropped.
-      note: called with each message for the client.
+      note: called with each message of the exchange, but for the request itself.
 
     Attributes:
       is_background: it is our own, and keeps the server for nobody.
@@ -68,7 +72,7 @@ class Call:
         config: Config,
         *,
         only_answer: bool = False,
-        note: Callable[[bytes], None] | None = None,
+        note: Note | None = None,
     ) -> None:
         self.request: Final = request
         self.envelope: Final = envelope
@@ -100,6 +104,9 @@ class Call:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self._note is not None and not self.is_answered:
+            # What the client has said by closing the response.
+            self._note(TO_SERVER, cancelled_notification(self.request.id, "the client has closed the response"))
         self._leave()
         self.is_let_go = True
         if self._room is not None:
@@ -189,7 +196,7 @@ class Call:
         if self._only_answer and not self.is_answered:
             return
         if self._note is not None:
-            self._note(message)
+            self._note(TO_CLIENT, message)
         self._messages.append(message)
         self._queued += len(message)
         self._arrived.unpark_all()
@@ -207,7 +214,7 @@ class Call:
             self._ended_at = trio.current_time()
             if self._on_answer is not None and not (is_error or self._messages):
                 if self._note is not None:
-                    self._note(answer)
+                    self._note(TO_CLIENT, answer)
                 self._on_answer(answer)
                 self.is_sent = True
                 self._arrived.unpark_all()

@@ -15,14 +15,14 @@ from __future__ import annotations
 import json
 import math
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 import trio
 
 from .auth import Principal, key_of
-from .call import Call
+from .call import Call, Note
 from .config import Config
 from .directory import Directory
 from .multiplex import Multiplex
@@ -216,9 +216,7 @@ class Leases:
 class MergedListen(Call):
     """A subscription over several children: acknowledged once, and ended when one of them ends."""
 
-    def __init__(
-        self, request: Request, envelope: Envelope, config: Config, *, note: Callable[[bytes], None] | None = None
-    ) -> None:
+    def __init__(self, request: Request, envelope: Envelope, config: Config, *, note: Note | None = None) -> None:
         super().__init__(request, envelope, config, note=note)
         self._is_acknowledged = False
 

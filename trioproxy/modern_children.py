@@ -13,7 +13,7 @@ so that a server which was exchanged for another is found out.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, NamedTuple
@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 import trio
 
 from .auth import Principal
-from .call import Call
+from .call import Call, Note
 from .config import Config
 from .directory import Directory
 from .leases import Lane, Leases, MergedListen
@@ -31,7 +31,7 @@ from .protocol.errors import ChildExited
 from .protocol.header_values import HeaderValues
 from .protocol.messages import Request, parse_line
 from .protocol.own_messages import DISCOVER, LISTEN, is_modern_answer, modern_request
-from .protocol.recording import TO_CLIENT, TO_SERVER
+from .protocol.recording import TO_SERVER
 from .protocol.revisions import MODERN_REVISION
 from .tool_headers import ToolHeaders
 
@@ -109,15 +109,15 @@ class ModernChildren:
                 if lane.translator.is_refused:
                     self._reconsider(lane)
 
-    def _note(self, request: Request) -> Callable[[bytes], None] | None:
-        """Note a request, if anything is; return what notes what is said to it."""
+    def _note(self, request: Request) -> Note | None:
+        """Note a request, if anything is; return what notes the rest of its exchange."""
         tap = self._directory.tap
         if tap is None:
             return None
         self._exchanges += 1
-        exchange = self._exchanges
-        tap.note(TO_SERVER, request.raw, request=exchange)
-        return lambda message: tap.note(TO_CLIENT, message, request=exchange)
+        note = partial(tap.note, request=self._exchanges)
+        note(TO_SERVER, request.raw)
+        return note
 
     async def _send(self, call: Call, multiplex: Multiplex, headers: ToolHeaders, values: HeaderValues) -> None:
         if multiplex.is_busy:

@@ -1,4 +1,4 @@
-"""Servers that several clients share (`--isolation principal|shared`): a source of seats at one server.
+"""Servers that several clients share (`--isolation`): a source of seats at one server.
 
     --isolation session       each session has a server of its own
     --isolation principal     all that one principal does goes to one server, and nobody else's does
