@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import trio
 import trustme
 
 from tests.stub_http import Asked, Reply, Stub, always, open_raw_stub, open_stub
-from trioproxy.http_client import HttpClient, HttpClientError, Response, open_http_client
+from trioproxy.http_client import CouldNotConnect, HttpClient, HttpClientError, Response, find_header, open_http_client
 
 Talk = Callable[[Stub, trio.abc.Stream], Awaitable[None]]
 
@@ -180,6 +181,77 @@ async def test_a_get_that_meets_the_close_on_the_way_is_sent_again_and_a_post_is
         assert stub.connections == 2
 
 
+async def test_a_post_that_may_be_sent_twice_is_sent_again_as_well() -> None:
+    async def talk(stub: Stub, stream: trio.abc.Stream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        await stream.receive_some()
+
+    async with open_raw_stub(talk) as stub, open_http_client() as client:
+        for method in ("POST", "POST", "DELETE"):
+            response = await client.request(method, stub.url, time_limit=10, max_size=0, is_safe=True)
+            assert response.status == 200
+        assert stub.connections == 3
+
+
+async def test_a_fresh_connection_that_is_closed_without_an_answer_is_not_tried_again() -> None:
+    async with open_raw_stub(saying(b"")) as stub, open_http_client() as client:
+        with pytest.raises(HttpClientError, match="the server has closed the connection") as caught:
+            await client.request("POST", stub.url, time_limit=10, max_size=0, is_safe=True)
+        assert not isinstance(caught.value, CouldNotConnect)
+        assert stub.connections == 1
+
+
+async def test_many_responses_are_open_at_once_and_a_request_finds_its_way_beside_them() -> None:
+    async def talk(stub: Stub, stream: trio.abc.Stream) -> None:
+        mine = stub.connections
+        while await stream.receive_some():
+            if mine > 50:
+                await stream.send_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")
+            else:
+                await stream.send_all(b"HTTP/1.1 200 OK\r\n\r\ndata: %d" % mine)
+
+    async with open_raw_stub(talk) as stub, open_http_client() as client, AsyncExitStack() as stack:
+        responses = [await stack.enter_async_context(client.open_request("GET", stub.url)) for _ in range(50)]
+        assert [await response.__anext__() for response in responses] == [b"data: %d" % n for n in range(1, 51)]
+        for _ in range(5):
+            assert (await get(client, stub.url)).body == b"hi"
+        assert stub.connections == 51
+
+
+async def test_no_more_than_a_few_connections_are_kept() -> None:
+    together = trio.Event()
+    waiting = 0
+
+    async def answer(asked: Asked) -> Reply:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 20:
+            together.set()
+        await together.wait()
+        return Reply()
+
+    closed = 0
+
+    async with open_stub(answer) as stub, open_http_client() as client:
+        for _ in range(2):
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(get, client, stub.url)
+            closed = stub.connections
+    assert closed == 20 + 12
+
+
+async def test_a_client_that_is_cancelled_closes_all_its_connections() -> None:
+    """That none is left, `nothing_left_behind` sees."""
+    async with open_stub(always(Reply())) as one, open_stub(always(Reply())) as other:
+        with trio.CancelScope() as scope:
+            async with open_http_client() as client:
+                await get(client, one.url)
+                await get(client, other.url)
+                scope.cancel()
+
+
 async def test_half_an_answer_is_not_asked_for_again() -> None:
     async with open_raw_stub(saying(b"HTTP/1.1 200 OK\r\ncontent-le")) as stub:
         assert "is not HTTP" in await refusal(stub.url)
@@ -325,9 +397,26 @@ async def test_redirects_in_a_circle_end() -> None:
         assert len(stub.asked) == 6
 
 
-async def test_a_post_is_not_redirected() -> None:
+async def test_a_post_follows_what_leaves_it_a_post_and_nothing_else() -> None:
+    """Many a server sends /mcp to /mcp/ so."""
+    for status in (307, 308):
+        async with open_stub(redirecting("/there?x=1", status)) as stub, open_http_client() as client:
+            response = await client.request("POST", stub.url, body=b"{}", time_limit=10, max_size=10)
+            assert response.body == b"there"
+            assert [(asked.method, asked.target, asked.body) for asked in stub.asked] == [
+                ("POST", "/", b"{}"),
+                ("POST", "/there?x=1", b"{}"),
+            ]
     async with open_stub(redirecting("/there?x=1")) as stub, open_http_client() as client:
         assert (await client.request("POST", stub.url, time_limit=10, max_size=0)).status == 302
+
+
+async def test_who_wants_to_see_a_redirect_gets_it_as_it_is() -> None:
+    async with open_stub(redirecting("https://evil.example/")) as stub, open_http_client() as client:
+        response = await client.request("GET", stub.url, time_limit=10, max_size=0, follows_redirects=False)
+    assert response.status == 302
+    assert find_header(response.headers, b"location") == "https://evil.example/"
+    assert find_header(response.headers, b"x-none") is None
 
 
 # TLS

@@ -4,22 +4,22 @@
         response = await client.request("GET", url, time_limit=10, max_size=65536)
 
 A connection belongs to the block of one request, then to the client until the next request to the same origin, and none
-outlives the client's block.  A connection that a server has closed meanwhile is noticed before it is used; where the close
-and the request meet on the way, a GET is sent again on a new one, and nothing else is.
+outlives the client's block; so any number of responses may be open at a time.  A connection that a server has closed
+meanwhile is noticed before it is used; where the close and the request meet on the way, a GET is sent again on a new one,
+and nothing else is, unless the caller says that it may.
 
-No proxies, no cookies, no compression; no redirects but those of a GET to the same origin, since what we ask often carries
-a secret that is nobody else's.
+Proxies are those that are handed in; the environment is not asked here.  No cookies, no compression; no redirects but those
+to the same origin that leave the method as it is, since what we ask often carries a secret that is nobody else's.
 """
 
 from __future__ import annotations
 
-import select
 import ssl
-from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -28,27 +28,52 @@ import h11
 import trio
 
 from . import __version__
+from .http_connection import (
+    Connection,
+    CouldNotConnect,
+    Disconnected,
+    Headers,
+    HttpClientError,
+    Route,
+    default_tls,
+    dial,
+    explained,
+    make_tls,
+    refusal_of_proxy,
+)
+from .http_proxies import Proxies, UnusableProxy
 from .protocol.urls import is_http_url, origin, shown_url
 
-_READ_SIZE: Final = 64 * 1024
-_MAX_HEAD: Final = 64 * 1024
+__all__ = [
+    "CouldNotConnect",
+    "Headers",
+    "HttpClient",
+    "HttpClientError",
+    "Response",
+    "ResponseStream",
+    "find_header",
+    "open_http_client",
+]
+
+CONNECT_TIME: Final = 30.0
+"""Seconds for a connection, its proxy and its TLS included."""
 _MAX_REDIRECTS: Final = 5
 _MAX_IDLE: Final = 8
-"""Connections that are kept for requests to come."""
+"""Connections to one origin that are kept for requests to come."""
 _IDLE_TIME: Final = 15.0
 """Seconds for which they are."""
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-
-Origin = tuple[str, str, int]
-Headers = Sequence[tuple[bytes, bytes]]
-
-
-class HttpClientError(Exception):
-    """A request got no answer that can be used; the message says which, without its query, and why."""
+_REDIRECTS: Final = {"GET": frozenset({301, 302, 303, 307, 308})}
+_SAME_METHOD: Final = frozenset({307, 308})
+"""Redirects after which a request of any other method is still itself (RFC 9110 §15.4)."""
 
 
-class _Disconnected(Exception):
-    """The server has closed the connection before it said anything."""
+def find_header(headers: Headers, name: bytes) -> str | None:
+    """Return the first value of a header, None if there is none.
+
+    Args:
+      headers: as a response has them, names in lower case.
+    """
+    return next((value.decode("latin-1") for key, value in headers if key == name), None)
 
 
 @dataclass(frozen=True)
@@ -60,69 +85,6 @@ class Response:
     body: bytes
 
 
-class _Connection:
-    """One connection to one origin."""
-
-    def __init__(self, stream: trio.abc.Stream, socket: trio.SocketStream, where: Origin) -> None:
-        self.origin = where
-        self.idle_since = 0.0
-        self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
-        self._stream = stream
-        self._socket = socket
-
-    async def ask(self, request: h11.Request, body: bytes) -> h11.Response:
-        """Send a request and return the head of its response.
-
-        Raises:
-          _Disconnected: there is none, not even its beginning.
-        """
-        data = self.http.send(request) or b""
-        if body:
-            data += self.http.send(h11.Data(data=body)) or b""
-        data += self.http.send(h11.EndOfMessage()) or b""
-        try:
-            await self._stream.send_all(data)
-        except trio.BrokenResourceError as error:
-            raise _Disconnected from error
-        has_heard = False
-        while True:
-            event = self.http.next_event()
-            if event is h11.NEED_DATA:
-                try:
-                    data = bytes(await self._stream.receive_some(_READ_SIZE))
-                except trio.BrokenResourceError as error:
-                    raise error if has_heard else _Disconnected from error
-                if not data and not has_heard:
-                    raise _Disconnected
-                has_heard = True
-                self.http.receive_data(data)
-            elif isinstance(event, h11.Response):
-                return event
-            else:
-                assert isinstance(event, h11.InformationalResponse), event
-
-    async def next_piece(self) -> bytes:
-        """Return the next bytes of the body, none at its end."""
-        while (event := self.http.next_event()) is h11.NEED_DATA:
-            self.http.receive_data(bytes(await self._stream.receive_some(_READ_SIZE)))
-        return bytes(event.data) if isinstance(event, h11.Data) else b""
-
-    @property
-    def is_reusable(self) -> bool:
-        """Whether the exchange is over, and another may follow."""
-        return self.http.our_state is h11.DONE and self.http.their_state is h11.DONE
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing has come since the last response: neither an end nor bytes that nobody asked for."""
-        poll = select.poll()
-        poll.register(self._socket.socket.fileno(), select.POLLIN)
-        return not poll.poll(0) and self.http.trailing_data == (b"", False)
-
-    async def close(self) -> None:
-        await trio.aclose_forcefully(self._stream)
-
-
 class ResponseStream:
     """A response whose body is still coming: iterate over it for the pieces.
 
@@ -131,7 +93,7 @@ class ResponseStream:
       headers: all headers, names in lower case.
     """
 
-    def __init__(self, head: h11.Response, connection: _Connection, subject: str) -> None:
+    def __init__(self, head: h11.Response, connection: Connection, subject: str) -> None:
         self.status: Final[int] = head.status_code
         self.headers: Final[Headers] = list(head.headers)
         self._connection = connection
@@ -141,7 +103,7 @@ class ResponseStream:
         return self
 
     async def __anext__(self) -> bytes:
-        with _explained(self._subject):
+        with explained(self._subject):
             piece = await self._connection.next_piece()
         if not piece:
             raise StopAsyncIteration
@@ -161,12 +123,49 @@ class ResponseStream:
         return bytes(body)
 
 
+@dataclass(frozen=True)
+class _Ask:
+    """A request, and how it may be sent; its URL aside, which changes with redirects."""
+
+    method: str
+    headers: Headers
+    body: bytes
+    is_safe: bool
+
+    def compose(self, url: str, route: Route, subject: str) -> h11.Request:
+        """Return the head of the request.
+
+        Raises:
+          HttpClientError: a method or a header is none.
+        """
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        all_headers: list[tuple[bytes, bytes]] = [
+            (b"host", parts.netloc.encode()),
+            (b"user-agent", f"trioproxy/{__version__}".encode()),
+            *self.headers,
+        ]
+        if self.body or self.method not in ("GET", "HEAD", "DELETE"):
+            all_headers.append((b"content-length", b"%d" % len(self.body)))
+        if route.proxy is not None and parts.scheme == "http":
+            # To a proxy the whole URL is the target; one of https is told in a tunnel, which the proxy does not look into.
+            target = f"http://{parts.netloc}{target}"
+            if route.proxy.authorization is not None:
+                all_headers.append((b"proxy-authorization", route.proxy.authorization))
+        try:
+            return h11.Request(method=self.method, target=target, headers=all_headers)
+        except h11.LocalProtocolError as error:
+            raise HttpClientError(f"{subject}: can't be sent: {error}") from error
+
+
 class HttpClient:
     """Sends requests; made by `open_http_client`."""
 
-    def __init__(self, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, tls: Callable[[], ssl.SSLContext], proxies: Proxies, connect_timeout: float) -> None:
         self._tls = tls
-        self._idle: deque[_Connection] = deque()
+        self._proxies = proxies
+        self._connect_timeout = connect_timeout
+        self._idle: deque[Connection] = deque()
 
     async def request(
         self,
@@ -177,6 +176,8 @@ class HttpClient:
         body: bytes = b"",
         time_limit: float,
         max_size: int,
+        is_safe: bool = False,
+        follows_redirects: bool = True,
     ) -> Response:
         """Send a request and return its whole response, whatever its status.
 
@@ -188,185 +189,167 @@ class HttpClient:
           HttpClientError: there is none.
         """
         with trio.move_on_after(time_limit):
-            async with self.open_request(method, url, headers=headers, body=body) as response:
+            async with self.open_request(
+                method,
+                url,
+                headers=headers,
+                body=body,
+                is_safe=is_safe,
+                follows_redirects=follows_redirects,
+            ) as response:
                 return Response(response.status, response.headers, await response.read(max_size))
         raise HttpClientError(f"{method} {shown_url(url)}: no whole answer within {time_limit:g} s")
 
     @asynccontextmanager
     async def open_request(
-        self, method: str, url: str, *, headers: Headers = (), body: bytes = b""
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Headers = (),
+        body: bytes = b"",
+        is_safe: bool = False,
+        follows_redirects: bool = True,
     ) -> AsyncIterator[ResponseStream]:
         """Send a request; the block gets its response as soon as the head of it is there.
 
-        A body that has not been read to its end when the block is left costs the connection, and nothing else.  There is no
-        limit in time; the caller's scope is one.
+        A body that has not been read to its end when the block is left costs the connection, and nothing else.  Only the
+        connecting has a limit in time; for the rest the caller's scope is one.
+
+        Args:
+          is_safe: the request may be sent twice, as a GET always may (RFC 9110 §9.2.2): it is sent again if a connection
+            that was kept turns out to be closed.
+          follows_redirects: a redirect within the origin is followed, and one that leads elsewhere is an error; otherwise
+            it is an answer like any other.
 
         Raises:
+          CouldNotConnect: nothing was sent.
           HttpClientError: there is no response.
         """
-        connection, head = await self._ask(method, url, headers, body)
+        ask = _Ask(method, headers, body, is_safe or method == "GET")
+        connection, head = await self._ask(url, ask)
         redirects = 0
         try:
-            while method == "GET" and (target := _redirect(head, url)) is not None:
+            while follows_redirects and (target := _redirect(head, method, url)) is not None:
                 redirects += 1
                 if redirects > _MAX_REDIRECTS:
-                    raise HttpClientError(f"GET {shown_url(url)}: redirected more than {_MAX_REDIRECTS} times")
+                    raise HttpClientError(f"{method} {shown_url(url)}: redirected more than {_MAX_REDIRECTS} times")
                 await connection.close()
-                connection, head = await self._ask(method, target, headers, body)
+                connection, head = await self._ask(target, ask)
                 url = target
             yield ResponseStream(head, connection, f"{method} {shown_url(url)}")
         finally:
             await self._put_back(connection)
 
-    async def _ask(self, method: str, url: str, headers: Headers, body: bytes) -> tuple[_Connection, h11.Response]:
+    async def _ask(self, url: str, ask: _Ask) -> tuple[Connection, h11.Response]:
+        subject = f"{ask.method} {shown_url(url)}"
         if not is_http_url(url):
-            raise HttpClientError(f"{method} {shown_url(url)}: no URL of http or https")
-        subject = f"{method} {shown_url(url)}"
-        request = _compose(method, url, headers, body)
-        where = origin(urlsplit(url))
+            raise HttpClientError(f"{subject}: no URL of http or https")
+        route = self._route(url, subject)
+        request = ask.compose(url, route, subject)
         while True:
-            with _explained(subject):
-                kept = await self._take(where)
-                connection = kept or await self._connect(where)
-                try:
-                    return connection, await connection.ask(request, body)
-                except _Disconnected as error:
-                    await connection.close()
-                    if kept is None or method != "GET":
-                        raise HttpClientError(f"{subject}: the server has closed the connection") from error
-                except BaseException:
-                    await connection.close()
-                    raise
+            kept = await self._take(route)
+            connection = kept or await self._connect(route, subject)
+            try:
+                with explained(subject):
+                    head = await connection.ask(request, ask.body)
+                if head.status_code == 407 and route.proxy is not None:
+                    raise HttpClientError(f"{subject}: {refusal_of_proxy(407, bytes(head.reason), route.proxy)}")
+            except Disconnected as error:
+                await connection.close()
+                if kept is None or not ask.is_safe:
+                    raise HttpClientError(f"{subject}: the server has closed the connection") from error
+            except BaseException:
+                await connection.close()
+                raise
+            else:
+                return connection, head
 
-    async def _connect(self, where: Origin) -> _Connection:
-        scheme, host, port = where
-        socket = await trio.open_tcp_stream(host, port)
-        if scheme == "http":
-            return _Connection(socket, socket, where)
-        # Many servers close without the closing alert of TLS; that a body is whole, its framing says.
-        stream = trio.SSLStream(socket, self._tls or _default_tls(), server_hostname=host, https_compatible=True)
+    def _route(self, url: str, subject: str) -> Route:
+        where = origin(urlsplit(url))
         try:
-            await stream.do_handshake()
-        except BaseException:
-            await trio.aclose_forcefully(stream)
-            raise
-        return _Connection(stream, socket, where)
+            return Route(where, self._proxies.find(*where))
+        except UnusableProxy as error:
+            raise CouldNotConnect(f"{subject}: {error}") from error
 
-    async def _take(self, where: Origin) -> _Connection | None:
+    async def _connect(self, route: Route, subject: str) -> Connection:
+        with trio.move_on_after(self._connect_timeout):
+            return await dial(route, self._tls, subject)
+        raise CouldNotConnect(f"{subject}: no connection within {self._connect_timeout:g} s")
+
+    async def _take(self, route: Route) -> Connection | None:
         """Return a connection that can be used again, and close those that no longer can."""
         oldest = trio.current_time() - _IDLE_TIME
         for connection in list(self._idle):
             if connection in self._idle and not (connection.idle_since > oldest and connection.is_quiet):
                 self._idle.remove(connection)
                 await connection.close()
-        found = next((connection for connection in self._idle if connection.origin == where), None)
+        # The one that was used last is the one that the server will keep for longest.
+        found = next((connection for connection in reversed(self._idle) if connection.route == route), None)
         if found is not None:
             self._idle.remove(found)
         return found
 
-    async def _put_back(self, connection: _Connection) -> None:
-        if not connection.is_reusable or len(self._idle) >= _MAX_IDLE:
+    async def _put_back(self, connection: Connection) -> None:
+        is_one_more = Counter(kept.route for kept in self._idle)[connection.route] < _MAX_IDLE
+        if not (is_one_more and connection.start_next()):
             await connection.close()
             return
-        connection.http.start_next_cycle()
         connection.idle_since = trio.current_time()
         self._idle.append(connection)
 
     async def close(self) -> None:
         """Close the connections that nobody uses."""
-        while self._idle:
-            await self._idle.pop().close()
+        # None of them takes any time; but the first one would hear of a cancellation, and the others be left open.
+        with trio.CancelScope(shield=True):
+            while self._idle:
+                await self._idle.pop().close()
 
 
 @asynccontextmanager
-async def open_http_client(*, verify: bool = True, ca_file: Path | None = None) -> AsyncIterator[HttpClient]:
+async def open_http_client(
+    *,
+    verify: bool = True,
+    ca_file: Path | None = None,
+    proxies: Proxies | None = None,
+    connect_timeout: float = CONNECT_TIME,
+) -> AsyncIterator[HttpClient]:
     """Open a client; requests are to end within the block.
 
     Args:
       verify: whether a server's certificate has to be good, and to have the server's name.
       ca_file: who signs certificates, instead of those whom the system trusts (PEM).
+      proxies: through whom whom is asked; None for everybody directly.
+      connect_timeout: seconds for a connection.
 
     Raises:
       HttpClientError: the file can't be used.
     """
     # The system's is loaded when it is first needed: it takes a while, and many ask plain HTTP only.
-    client = HttpClient(None if verify and ca_file is None else _make_tls(verify, ca_file))
+    tls: Callable[[], ssl.SSLContext] = default_tls
+    if not verify or ca_file is not None:
+        tls = cache(partial(make_tls, verify, ca_file))
+        tls()  # a file that can't be used is told at once
+    client = HttpClient(tls, proxies or Proxies(), connect_timeout)
     try:
         yield client
     finally:
         await client.close()
 
 
-def _make_tls(verify: bool, ca_file: Path | None) -> ssl.SSLContext:
-    try:
-        tls = ssl.create_default_context(cafile=ca_file)
-    except (ssl.SSLError, OSError) as error:
-        raise HttpClientError(f"can't use the CA certificates {ca_file}: {error}") from error
-    if not verify:
-        tls.check_hostname = False
-        tls.verify_mode = ssl.CERT_NONE
-    tls.set_alpn_protocols(["http/1.1"])
-    return tls
-
-
-@cache
-def _default_tls() -> ssl.SSLContext:
-    return _make_tls(True, None)
-
-
-def _compose(method: str, url: str, headers: Headers, body: bytes) -> h11.Request:
-    parts = urlsplit(url)
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    all_headers: list[tuple[bytes, bytes]] = [
-        (b"host", parts.netloc.encode()),
-        (b"user-agent", f"trioproxy/{__version__}".encode()),
-        *headers,
-    ]
-    if body or method not in ("GET", "HEAD", "DELETE"):
-        all_headers.append((b"content-length", b"%d" % len(body)))
-    try:
-        return h11.Request(method=method, target=target, headers=all_headers)
-    except h11.LocalProtocolError as error:
-        raise HttpClientError(f"{method} {shown_url(url)}: can't be sent: {error}") from error
-
-
-def _redirect(head: h11.Response, url: str) -> str | None:
+def _redirect(head: h11.Response, method: str, url: str) -> str | None:
     """Return where a response leads, None if it is an answer itself.
 
     Raises:
       HttpClientError: it leads to another origin.
     """
-    location: bytes | None = next((value for name, value in head.headers if name == b"location"), None)
-    if head.status_code not in _REDIRECTS or location is None:
+    location = find_header(list(head.headers), b"location")
+    if head.status_code not in _REDIRECTS.get(method, _SAME_METHOD) or location is None:
         return None
     try:
-        target = urljoin(url, location.decode("latin-1")).partition("#")[0]
+        target = urljoin(url, location).partition("#")[0]
     except ValueError:
-        target = location.decode("latin-1")
+        target = location
     if not is_http_url(target) or origin(urlsplit(target)) != origin(urlsplit(url)):
-        raise HttpClientError(f"GET {shown_url(url)}: redirected elsewhere, to {shown_url(target)[:200]!r}")
+        raise HttpClientError(f"{method} {shown_url(url)}: redirected elsewhere, to {shown_url(target)[:200]!r}")
     return target
-
-
-@contextmanager
-def _explained(subject: str) -> Iterator[None]:
-    """Turn what can go wrong with a connection into one error."""
-    try:
-        yield
-    except h11.ProtocolError as error:
-        raise HttpClientError(f"{subject}: the answer is not HTTP: {error}") from error
-    except (OSError, UnicodeError, trio.BrokenResourceError) as error:
-        raise HttpClientError(f"{subject}: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    """Return what was really wrong: trio tells it as the cause of something more general."""
-    cause = error.__cause__
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
-    root = cause or error
-    if isinstance(root, ssl.SSLCertVerificationError):
-        return f"its certificate is not good: {root.verify_message}"
-    if isinstance(root, ssl.SSLError):
-        return f"no TLS: {root.reason or root}"
-    return getattr(root, "strerror", None) or str(root) or "the connection broke"
