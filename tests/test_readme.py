@@ -6,14 +6,11 @@ import ast
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import trio
 
-from tests import wire
-from tests.proxies import DEMO, run_proxy
+from tests.proxies import run_proxy
 from trioproxy.options import render_markdown
 
 ROOT = Path(__file__).parent.parent
@@ -46,30 +43,6 @@ def test_the_curl_that_the_demo_prints_works() -> None:
         answer = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=True).stdout
         assert answer.startswith("HTTP/1.1 200")
         assert '"serverInfo":{"name":"trioproxy-demo"' in answer
-
-
-def test_the_example_of_the_library_serves(tmp_path: Path) -> None:
-    example = re.search(r"^    import trio\n(.*?)trio\.run\(main\)$", README, re.MULTILINE | re.DOTALL)
-    assert example is not None
-    program = "\n".join(line[4:] for line in example[0].splitlines())
-    program = program.replace('("my-server",)', repr(DEMO)).replace(
-        "Config(child", "Config(listen=__import__('trioproxy').ListenConfig(port=0), child"
-    )
-    script = tmp_path / "example.py"
-    script.write_text(program.replace("print(proxy.url)", "print(proxy.url, flush=True)"))
-    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-
-        async def call() -> None:
-            client = await wire.initialize(url)
-            assert (await client.call("add", a=2, b=3)).json["result"]["structuredContent"] == {"sum": 5}
-
-        trio.run(call)
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
 
 
 @pytest.mark.parametrize("path", ["pyproject.toml", "LICENSE", "trioproxy/py.typed", ".ci/run"])

@@ -44,11 +44,12 @@ if TYPE_CHECKING:
         TrioproxyError,
     )
     from .protocol.event_log import Archive
-    from .relay import relay
+    from .relaying import relay
     from .remote import open_remote
     from .remote.settings import RemoteConfig, SignInConfig
     from .server import Proxy, open_proxy, serve
     from .server_file import ServerFile
+    from .stdio import open_stdio
     from .tap import Tapped, tapped
     from .transport import Transport
     from .tunnel import TunnelConfig
@@ -94,10 +95,11 @@ _HOME = {
     "SessionInfo": ".hooks",
     "open_in_process": ".in_process",
     "Archive": ".protocol.event_log",
-    "relay": ".relay",
+    "relay": ".relaying",
     "open_remote": ".remote",
     **dict.fromkeys(("RemoteConfig", "SignInConfig"), ".remote.settings"),
     "ServerFile": ".server_file",
+    "open_stdio": ".stdio",
     **dict.fromkeys(("Tapped", "tapped"), ".tap"),
     "Transport": ".transport",
     "TunnelConfig": ".tunnel",
@@ -145,6 +147,7 @@ __all__ = [
     "open_in_process",
     "open_proxy",
     "open_remote",
+    "open_stdio",
     "relay",
     "remote_auth",
     "serve",

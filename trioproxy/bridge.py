@@ -37,7 +37,7 @@ from .merged import open_merged
 from .protocol.errors import ForcedEnd
 from .protocol.host_era import HostEra
 from .protocol.legacy_to_modern import LegacyToModern
-from .relay import relay
+from .relaying import relay
 from .remote import open_remote
 from .remote.settings import Era, RemoteConfig
 from .stdio import open_stdio

@@ -16,9 +16,7 @@ from typing import Any, Literal, TypeAlias
 from .auth import AuthRequest, Principal
 from .transport import Transport
 
-ASGIApp: TypeAlias = Callable[
-    [dict[str, Any], Callable[[], Awaitable[dict[str, Any]]], Callable[[dict[str, Any]], Awaitable[None]]], Awaitable[None]
-]
+ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 """An application as ASGI 3 has it; in its scope, `trioproxy.principal` is who sends the request."""
 
 Opened: TypeAlias = AbstractAsyncContextManager[Transport]

@@ -11,7 +11,7 @@ from typing import Any
 from tests import wire
 from tests.proxies import DEMO
 from tests.serving import wait_until
-from trioproxy import Archive, ChildConfig, Config, InMemoryEventStore, ListenConfig, open_proxy
+from trioproxy import Archive, ChildConfig, Config, EventStore, InMemoryEventStore, ListenConfig, open_proxy
 
 
 class Rows:
@@ -93,3 +93,48 @@ async def test_in_memory_there_is_an_end_to_it() -> None:
         await client.call("count", 2, to=200, delay_ms=1)
         async with client.listen(last_event_id=first) as stream:
             assert stream.status == 400
+
+
+class Counted:
+    """A store of nothing: it counts, for each session, what clients could not resume from any more."""
+
+    max_events = 10
+    max_bytes = None
+
+    def __init__(self) -> None:
+        self.lost: dict[str, int] = {}
+
+    def open_archive(self, tag: str) -> Archive:
+        return Count(self, tag)
+
+
+class Count:
+    """What was lost of one session."""
+
+    def __init__(self, store: Counted, session: str) -> None:
+        self.store = store
+        self.session = session
+
+    def keep(self, stream: int, number: int, messages: Sequence[bytes]) -> None:
+        self.store.lost[self.session] = self.store.lost.get(self.session, 0) + len(messages)
+
+    def kept(self, stream: int) -> range:
+        return range(0)
+
+    def read(self, stream: int, number: int) -> Sequence[bytes]:
+        raise AssertionError("nothing was kept")
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_store_is_whatever_has_its_methods() -> None:
+    counted = Counted()
+    store: EventStore = counted
+    config = Config(child=ChildConfig(DEMO), listen=ListenConfig(port=0), event_store=store)
+    async with open_proxy(config) as proxy:
+        client = await wire.initialize(proxy.url)
+        await client.call("count", 1, "token", to=200, delay_ms=1)
+        (lost,) = counted.lost.values()
+        # Of two hundred steps, an answer, and an event to resume from.
+        assert lost == 202 - 10

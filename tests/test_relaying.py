@@ -17,7 +17,7 @@ from trioproxy.protocol.errors import ChildExited
 from trioproxy.protocol.host_era import HostEra
 from trioproxy.protocol.lines import OversizedLine
 from trioproxy.protocol.translation import Related
-from trioproxy.relay import relay
+from trioproxy.relaying import relay
 from trioproxy.translate import Translated
 
 from .memory_transport import MemoryTransport
