@@ -32,7 +32,7 @@ AnswerT = TypeVar("AnswerT", bound=types.InputResponse)
 
 
 class ClientRefused(Exception):
-    """The client answered a question with an error, as it does where it does not know the method."""
+    """The client answered a question with an error, or has not declared that it can be asked."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +64,32 @@ class Ask:
     """What a handler returns in place of a result: questions, each by a name, and what to remember until they are answered.
 
     Without a question, it only means "call me again".
+
+    Args:
+      insists: ask a client of a handshake revision even if it has not declared that it can be asked.  A server must not, and
+        many do; what becomes of that between the eras is for whoever stands between to see to.
     """
 
     questions: Questions
     state: str | None = None
+    insists: bool = False
 
 
 async def run_rounds(handler: Callable[[Call], Awaitable[T | Ask]], call: Call) -> T | types.InputRequiredResult:
     """Call a handler for as many rounds as belong to this request.
 
     Raises:
-      MCPError: -32021, the client has not declared that it can be asked such a thing.  Only 2026-07-28 knows this error;
-        before, a question is put to any client, as the SDK does, and as many servers do.
-      ClientRefused: see there.
+      MCPError: -32021, the client has not declared that it can be asked such a thing; only 2026-07-28 knows this error.
+      ClientRefused: the same before, where only what was declared may be used, too; or see there.
     """
     while isinstance(outcome := await handler(call), Ask):
+        lacking = find_undeclared(call.context, outcome.questions)
+        if lacking and (call.is_modern or not outcome.insists):
+            message = f"The client has not declared what this call needs: {', '.join(lacking)}"
+            if not call.is_modern:
+                raise ClientRefused(message)
+            raise MCPError(types.MISSING_REQUIRED_CLIENT_CAPABILITY, message, {"requiredCapabilities": lacking})
         if call.is_modern:
-            if lacking := find_undeclared(call.context, outcome.questions):
-                message = f"The client has not declared what this call needs: {', '.join(lacking)}"
-                raise MCPError(types.MISSING_REQUIRED_CLIENT_CAPABILITY, message, {"requiredCapabilities": lacking})
             return types.InputRequiredResult(input_requests=dict(outcome.questions) or None, request_state=outcome.state)
         call = replace(call, answers=await put(call.context, outcome.questions), state=outcome.state)
     return outcome

@@ -187,7 +187,7 @@ async def test_url_elicitation_required(call: Call) -> list[types.ContentBlock] 
 async def test_missing_capability(call: Call) -> list[types.ContentBlock] | Ask:
     """Asks the client's model, which the scenario's client does not have."""
     if (reply := call.find_answer("reply", types.CreateMessageResult)) is None:
-        return Ask({"reply": prompt("Is anybody there?")})
+        return Ask({"reply": prompt("Is anybody there?")}, insists=True)
     return [text(f"LLM response: {_read_model(reply)}")]
 
 

@@ -1,26 +1,20 @@
-"""The official conformance suite, run against the proxy, scenario by scenario.
+"""Running the official conformance suite: scenarios against the proxy, or against the bridge, some at a time.
 
 Each scenario is a process of its own with a time limit, so that one that hangs or crashes is one failure and not the end.
-What counts is the list of checks that it leaves behind:
-
-- a FAILURE fails; so does a WARNING, which is how the suite reports a SHOULD that wasn't followed;
-- a scenario that leaves no list, or one in which nothing was checked, fails: it has proved nothing;
-- what `expected_failures.toml` names with a reason may fail, and nothing else.
+What counts is the list of checks that it leaves behind; of a client, also whether it came to the end of what it was to do.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
-import tomllib
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -29,11 +23,15 @@ import trio
 
 from .everything_server import Era
 from .npm import SuitePackage
+from .official_outcomes import Outcome, Problem, excuse, judge
+from .official_suites import Scenario, Suite
 
 PROJECT: Final = Path(__file__).parents[1]
-EXPECTED_FAILURES: Final = Path(__file__).with_name("expected_failures.toml")
-SCENARIO_TIME: Final = 30
-"""Seconds for one scenario.  The longest takes one, and could wait 15 for what never comes."""
+SCENARIO_TIME: Final = 60
+"""Seconds for one scenario.  The longest of a server takes one, and could wait 15 for what never comes; a client's takes
+three, and starts six processes."""
+CLIENT_TIME: Final = 50
+"""Seconds for a host, after which the suite gives its verdict all the same.  The host gives up before that."""
 START_TIME: Final = 30
 """Seconds for the proxy to say where it listens."""
 STOP_TIME: Final = 15
@@ -45,160 +43,6 @@ LEGACY_SPARES: Final = 4
 
 A modern client has one for each set of capabilities that it declares.  Some scenarios declare several in a second, and one
 gives the first answer 600 ms, which is what the SDK takes to start."""
-
-
-@dataclass(frozen=True)
-class Suite:
-    """A selection of scenarios from one release of the official package, and the server to run them against.
-
-    Args:
-      era: which clients the server behind the proxy serves by itself.
-      list_options: what `list` needs to name the scenarios.
-      run_options: what `server` needs to run one of them on the wire that is meant.
-    """
-
-    name: str
-    release: str
-    era: Era
-    list_options: tuple[str, ...] = ()
-    run_options: tuple[str, ...] = ()
-
-
-_PREVIEW: Final = "0.2.0-alpha.12"
-"""The newest of the releases that know of revisions; all of them are previews."""
-
-
-def _revision(name: str, revision: str, era: Era) -> Suite:
-    """What a revision requires of a server, and what is run with it without being scored."""
-    return Suite(name, _PREVIEW, era, ("--requirements", revision), ("--spec-version", revision))
-
-
-SUITES: Final = {
-    suite.name: suite
-    for suite in (
-        # The newest release that isn't a preview: every scenario it has (`--suite all`).
-        Suite("stable", "0.1.16", "dual"),
-        _revision("2025-11-25", "2025-11-25", "dual"),
-        _revision("2026-07-28", "2026-07-28", "modern"),
-        # Before a server which knows only the other era, so that everything has to be translated.
-        _revision("2025-11-25-to-modern", "2025-11-25", "modern"),
-        _revision("2026-07-28-to-legacy", "2026-07-28", "legacy"),
-    )
-}
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A scenario of a suite; one that isn't `required` is run and reported, but never scored by the suite itself."""
-
-    name: str
-    required: bool = True
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A check that did not pass, or (with `check` None) a scenario that came to no conclusion."""
-
-    check: str | None
-    message: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one scenario.
-
-    Args:
-      passed: how many checks succeeded.
-      seconds: how long the process ran.
-      excused: the reasons from the list of expected failures, one for each problem that it covers.
-    """
-
-    scenario: Scenario
-    passed: int
-    seconds: float
-    problems: tuple[Problem, ...] = ()
-    excused: Mapping[Problem, str] = field(default_factory=dict)
-
-    @property
-    def unexpected(self) -> tuple[Problem, ...]:
-        return tuple(problem for problem in self.problems if problem not in self.excused)
-
-
-# --- Judging
-
-
-def parse_list(printed: str) -> list[Scenario]:
-    """Read the names of the server scenarios from what the suite's `list` prints.
-
-    There they are twice: under a heading of their own, and, if not scored, among the others with `[server]` behind them.
-    Those of extensions are left out: which of them there are is up to the server, and ours has none.
-    """
-    scenarios: list[Scenario] = []
-    heading = group = ""
-    for line in printed.splitlines():
-        if line and not line.startswith(" "):
-            heading, group = line, ""
-        elif match := re.fullmatch(r" +- (\S+)(?: \[(.*)\])?", line):
-            if heading.startswith("Server scenarios"):
-                scenarios.append(Scenario(match[1]))
-            elif match[2] == "server" and group != "extension":
-                scenarios.append(Scenario(match[1], required=False))
-        elif match := re.fullmatch(r" +(\S+) \(\d+\):", line):
-            group = match[1]
-    return scenarios
-
-
-def judge(scenario: Scenario, checks: Sequence[Mapping[str, Any]], seconds: float) -> Outcome:
-    """Judge a scenario by its list of checks (`checks.json`)."""
-    passed = sum(check["status"] == "SUCCESS" for check in checks)
-    # An id comes back when a scenario does something twice; the messages say which time it was.
-    problems = [
-        Problem(check["id"], check.get("errorMessage") or check.get("description") or "(no message)")
-        for check in checks
-        if check["status"] in ("FAILURE", "WARNING")
-    ]
-    if not passed and not problems:
-        problems.append(Problem(None, f"nothing was checked; {_count(checks)}"))
-    return Outcome(scenario, passed, seconds, tuple(dict.fromkeys(problems)))
-
-
-def _count(checks: Sequence[Mapping[str, Any]]) -> str:
-    counted = Counter(str(check["status"]) for check in checks)
-    return ", ".join(f"{number} {status}" for status, number in counted.items()) or "no checks"
-
-
-def excuse(outcome: Outcome, expected: Mapping[str, str]) -> Outcome:
-    """Mark those problems of an outcome that were expected, by `scenario` or by `scenario:check`."""
-    name = outcome.scenario.name
-    reasons = {problem: expected.get(f"{name}:{problem.check}", expected.get(name, "")) for problem in outcome.problems}
-    excused = {problem: reason for problem, reason in reasons.items() if reason}
-    return Outcome(outcome.scenario, outcome.passed, outcome.seconds, outcome.problems, excused)
-
-
-def find_stale(expected: Mapping[str, str], outcomes: Collection[Outcome]) -> list[str]:
-    """Find the expected failures that did not happen, of those whose scenario was run."""
-    happened = {outcome.scenario.name for outcome in outcomes if outcome.problems}
-    happened |= {f"{outcome.scenario.name}:{p.check}" for outcome in outcomes for p in outcome.problems}
-    ran = {outcome.scenario.name for outcome in outcomes}
-    return [entry for entry in expected if entry.partition(":")[0] in ran and entry not in happened]
-
-
-def read_expected(path: Path) -> dict[str, dict[str, str]]:
-    """Read a list of expected failures: suite → (scenario or scenario:check) → reason.
-
-    Raises:
-      ValueError: the file is no such list; a failure without a reason isn't expected.
-    """
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
-    for suite, entries in table.items():
-        if suite not in SUITES:
-            raise ValueError(f"{path}: no suite is called {suite!r}; there are {', '.join(SUITES)}")
-        if not isinstance(entries, dict) or not all(isinstance(r, str) and r.strip() for r in entries.values()):
-            raise ValueError(f"{path}: each line under {suite!r} must give a reason in words")
-    return table
-
-
-# --- Running
 
 
 class ProxyFailed(Exception):
@@ -258,44 +102,62 @@ def _last_words(what: str, process: trio.Process, said: bytes | bytearray) -> st
 
 
 async def list_scenarios(package: SuitePackage, suite: Suite) -> list[Scenario]:
-    """Ask a release of the package which server scenarios a suite has."""
-    command = (*package.command, "list", *(suite.list_options or ("--server",)))
+    """Ask a release of the package which scenarios a suite has."""
+    command = (*package.command, "list", *(suite.list_options or (f"--{suite.side}",)))
     done = await trio.run_process(command, capture_stdout=True)
-    return parse_list(done.stdout.decode())
+    return suite.select(done.stdout.decode())
 
 
-async def run_scenario(package: SuitePackage, suite: Suite, scenario: Scenario, url: str) -> Outcome:
-    """Run one scenario against `url` and judge it."""
+async def run_scenario(package: SuitePackage, suite: Suite, scenario: Scenario, url: str | None) -> Outcome:
+    """Run one scenario and judge it.
+
+    Args:
+      url: what to test; None for clients, which are started anew each time.
+    """
     started = trio.current_time()
     with tempfile.TemporaryDirectory() as folder:
-        options = ("--url", url, "--scenario", scenario.name, "--output-dir", folder, *suite.run_options)
+        options = ("--scenario", scenario.name, "--output-dir", folder, *suite.run_options)
+        command = (*package.command, suite.side, *_subject(suite, url), *options)
         said = b""
+        failure: str | None = None
         with trio.move_on_after(SCENARIO_TIME):
-            done = await trio.run_process(
-                (*package.command, "server", *options), capture_stdout=True, stderr=subprocess.STDOUT, check=False
-            )
+            # The module of the host is found in the folder in which the suite starts.
+            done = await trio.run_process(command, cwd=PROJECT, capture_stdout=True, stderr=subprocess.STDOUT, check=False)
             said = done.stdout
+            if suite.side == "client" and done.returncode != 0:
+                failure = f"the host failed: {_last_lines(_read(folder, 'stderr.txt'))}"
         seconds = trio.current_time() - started
-        checks = _find_checks(folder)
-    if checks is not None:
-        return judge(scenario, checks, seconds)
-    last_words = "\n".join(said.decode(errors="replace").splitlines()[-5:])
-    message = f"ended without a verdict: {last_words}" if said else f"no verdict within {SCENARIO_TIME} s"
+        written = _read(folder, "checks.json")
+    if written:
+        checks: list[dict[str, Any]] = json.loads(written)
+        return judge(scenario, checks, seconds, failure)
+    message = f"ended without a verdict: {_last_lines(said)}" if said else f"no verdict within {SCENARIO_TIME} s"
     return Outcome(scenario, 0, seconds, (Problem(None, message),))
 
 
-def _find_checks(folder: str) -> list[dict[str, Any]] | None:
-    """Find the list of checks that one scenario has left in a folder: it makes a folder of its own, named by the hour."""
-    for written in Path(folder).glob("*/checks.json"):
-        checks: list[dict[str, Any]] = json.loads(written.read_text(encoding="utf-8"))
-        return checks
-    return None
+def _subject(suite: Suite, url: str | None) -> tuple[str, ...]:
+    """Return the options that say what is tested."""
+    if suite.side == "server":
+        assert url is not None
+        return "--url", url
+    # The suite appends the URL of its server, and lets a shell find the words.
+    host = (sys.executable, "-m", "conformance.bridge_host", suite.era, *suite.bridge_options)
+    return "--command", shlex.join(host), "--timeout", str(CLIENT_TIME * 1000)
+
+
+def _read(folder: str, name: str) -> bytes:
+    """Read what one scenario has left in a folder, if it has: it makes one of its own there, named by the hour."""
+    return next((written.read_bytes() for written in Path(folder).rglob(name)), b"")
+
+
+def _last_lines(said: bytes) -> str:
+    return "\n".join(said.decode(errors="replace").splitlines()[-5:])
 
 
 async def run_suite(
     package: SuitePackage,
     suite: Suite,
-    url: str,
+    url: str | None = None,
     *,
     expected: Mapping[str, str],
     only: Collection[str] = (),
@@ -304,6 +166,7 @@ async def run_suite(
     """Run the scenarios of a suite, a few at a time, and return what became of them in the suite's order.
 
     Args:
+      url: what to test, where the suite is one for servers.
       expected: the failures to excuse, each with its reason (`read_expected`).
       only: the names of the scenarios to run; all if empty.
       report: called with each outcome as it comes.
@@ -319,6 +182,6 @@ async def run_suite(
 
     async with trio.open_nursery() as nursery:
         # What starts its children while it is measured gets the machine for itself.
-        for _ in range(1 if suite.era == "legacy" else AT_ONCE):
+        for _ in range(1 if suite.side == "server" and suite.era == "legacy" else AT_ONCE):
             nursery.start_soon(work_off)
     return [outcomes[scenario] for scenario in scenarios]

@@ -13,7 +13,9 @@ import trio
 
 from .everything_server import Era
 from .npm import FetchError, default_cache, fetch_suite, node_folder
-from .official import EXPECTED_FAILURES, SUITES, Outcome, ProxyFailed, find_stale, open_proxy, read_expected, run_suite
+from .official import ProxyFailed, open_proxy, run_suite
+from .official_outcomes import EXPECTED_FAILURES, Outcome, find_stale, read_expected
+from .official_suites import SUITES, Suite
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -33,7 +35,7 @@ def add_commands(commands: _SubParsersAction[argparse.ArgumentParser]) -> None:
     official.add_argument("--suite", action="append", choices=SUITES, help="a suite to run (repeatable; all of them)")
     official.add_argument("--scenario", action="append", default=[], help="a scenario to run (repeatable; all of them)")
     official.add_argument(
-        "--url", help="the endpoint to test (a proxy of our own, before the everything server of the suite)"
+        "--url", help="the endpoint to test, with suites for servers (a proxy of our own, before the everything server)"
     )
     official.add_argument(
         "--expected-failures", type=Path, default=EXPECTED_FAILURES, help="what may fail, and why (%(default)s)"
@@ -95,23 +97,31 @@ async def _run_suites(arguments: argparse.Namespace, expected: dict[str, dict[st
     """Run the suites asked for, adding to `results`: what was learnt before a failure is still worth printing."""
     async with AsyncExitStack() as stack:
         urls: dict[Era, str] = {}
-        for name in arguments.suite or SUITES:
-            suite = SUITES[name]
-            if suite.era not in urls:
-                urls[suite.era] = arguments.url or await stack.enter_async_context(open_proxy(suite.era))
-            url = urls[suite.era]
+        for suite in _choose_suites(arguments):
+            url: str | None = None
+            if suite.side == "server":
+                if suite.era not in urls:
+                    urls[suite.era] = arguments.url or await stack.enter_async_context(open_proxy(suite.era))
+                url = urls[suite.era]
             package = await trio.to_thread.run_sync(fetch_suite, suite.release, arguments.cache)
             if not arguments.json:
-                before = "" if arguments.url else f", before a {suite.era}-era server"
-                print(f"\n{name}: conformance {suite.release} against {url}{before}\n")
-            results[name] = await run_suite(
+                against = url or f"the bridge, behind a {suite.era}-era host"
+                before = f", before a {suite.era}-era server" if url and not arguments.url else ""
+                print(f"\n{suite.name}: conformance {suite.release} against {against}{before}\n")
+            results[suite.name] = await run_suite(
                 package,
                 suite,
                 url,
-                expected=expected.get(name, {}),
+                expected=expected.get(suite.name, {}),
                 only=arguments.scenario,
                 report=(lambda _: None) if arguments.json else _print_row,
             )
+
+
+def _choose_suites(arguments: argparse.Namespace) -> list[Suite]:
+    """Return the suites asked for; of those for clients there is none where an endpoint is to be tested."""
+    named = [SUITES[name] for name in arguments.suite or SUITES]
+    return [suite for suite in named if arguments.url is None or suite.side == "server"]
 
 
 def _print_row(outcome: Outcome) -> None:

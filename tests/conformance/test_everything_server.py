@@ -208,12 +208,20 @@ async def test_a_modern_client_that_cannot_be_asked_learns_what_it_would_have_to
     assert refusal.value.error.data == {"requiredCapabilities": required}
 
 
-async def test_a_legacy_client_that_cannot_be_asked_is_asked_all_the_same_and_the_tool_fails() -> None:
+async def test_a_legacy_client_that_cannot_be_asked_is_not_asked_and_the_tool_fails() -> None:
     async with open_client("legacy", "legacy", None) as client:
         result = await client.call_tool("test_input_required_result_list_roots")
 
     assert result.is_error
-    assert said(result).startswith("roots/list: ")
+    assert said(result) == "The client has not declared what this call needs: roots"
+
+
+async def test_one_tool_asks_all_the_same() -> None:
+    async with open_client("legacy", "legacy", None) as client:
+        result = await client.call_tool("test_missing_capability")
+
+    assert result.is_error
+    assert said(result).startswith("sampling/createMessage: ")
 
 
 async def test_the_rounds_of_a_modern_call_may_reach_different_processes_but_no_state_of_somebody_elses_making() -> None:

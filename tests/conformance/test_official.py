@@ -1,4 +1,4 @@
-"""How the runner of the official suite judges what a scenario leaves behind."""
+"""Which official scenarios are run, and how what they leave behind is judged."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Any
 
 import pytest
 
-from conformance.official import (
+from conformance.official_outcomes import (
     EXPECTED_FAILURES,
     Outcome,
     Problem,
-    Scenario,
     excuse,
     find_stale,
     judge,
-    parse_list,
     read_expected,
 )
+from conformance.official_suites import Scenario, Suite, parse_list
 
 POLLING = Scenario("server-sse-polling")
 
@@ -64,6 +63,52 @@ Run and reported, but never scored:
 """
 
     assert parse_list(printed) == [Scenario("ping"), Scenario("http-header-validation", required=False)]
+
+
+LISTED = """\
+Server scenarios (test against a server):
+  - ping
+
+Client scenarios (test against a client):
+  - initialize
+  - auth/scope-step-up
+
+Run and reported, but never scored:
+  extension (2):
+    - auth/dpop [client]
+    - auth/client-credentials-basic [client]
+  added-after-release (1):
+    - json-schema-2020-12-preservation [client]
+"""
+
+
+def test_a_suite_for_clients_has_the_client_scenarios_and_those_extensions_that_we_have() -> None:
+    suite = Suite("clients", "1.0.0", "legacy", "client", extensions=("auth/client-credentials-basic",))
+
+    assert suite.select(LISTED) == [
+        Scenario("initialize"),
+        Scenario("auth/scope-step-up"),
+        Scenario("auth/client-credentials-basic", required=False),
+        Scenario("json-schema-2020-12-preservation", required=False),
+    ]
+
+
+def test_a_suite_leaves_out_what_another_one_runs() -> None:
+    suite = Suite("clients", "1.0.0", "legacy", "client", leaves_out="auth/")
+
+    assert [scenario.name for scenario in suite.select(LISTED)] == ["initialize", "json-schema-2020-12-preservation"]
+
+
+def test_a_client_that_failed_is_a_problem_though_all_checks_are_well() -> None:
+    outcome = judge(POLLING, [check("SUCCESS")], 0.5, "the host failed: no such tool")
+
+    assert outcome.unexpected == (Problem(None, "the host failed: no such tool"),)
+
+
+def test_of_a_client_that_failed_the_checks_say_more() -> None:
+    outcome = judge(POLLING, [check("FAILURE", errorMessage="no retry")], 0.5, "the host failed: no such tool")
+
+    assert outcome.unexpected == (Problem("server-sse-retry-field", "no retry"),)
 
 
 def test_a_warning_is_as_much_a_problem_as_a_failure() -> None:

@@ -165,8 +165,8 @@ async def test_what_follows_a_notification_waits_until_it_has_arrived() -> None:
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert server.is_quiet
         await initialized.reply(202)
-        methods = {(await server.next()).method for _ in range(2)}
-        assert methods == {"GET", "POST"}
+        await (await server.next("GET")).reply(405)
+        assert (await server.next("POST")).message == request(1)
 
 
 async def test_a_cancellation_follows_its_request() -> None:
@@ -488,6 +488,56 @@ async def test_what_belongs_to_no_request_comes_on_the_standalone_stream_which_i
         await stream.open_stream()
         await stream.say(request("q", "ping"))
         assert await client.hear() == request("q", "ping")
+
+
+async def test_nothing_is_asked_before_the_standalone_stream_is_open_where_an_early_question_would_be_lost() -> None:
+    async with talking() as (server, client):
+        stream = await shake_hands(server, client, None)
+        client.send(request(1))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert server.is_quiet
+        await stream.open_stream()
+        exchange = await server.next("POST")
+        await stream.say(request("q", "elicitation/create"))
+        assert await client.hear() == request("q", "elicitation/create")
+        await exchange.result()
+        assert await client.hear() == result(1)
+
+
+async def test_a_remote_that_keeps_silent_about_the_standalone_stream_is_asked_all_the_same(
+    autojump_clock: MockClock,
+) -> None:
+    async with talking() as (server, client):
+        await shake_hands(server, client, None)
+        since = trio.current_time()
+        client.send(request(1))
+        await (await server.next("POST")).result()
+        assert await client.hear() == result(1)
+        assert 1 <= trio.current_time() - since < 2
+
+
+async def test_a_remote_that_breaks_off_the_standalone_stream_is_asked_at_once(autojump_clock: MockClock) -> None:
+    async with talking() as (server, client):
+        stream = await shake_hands(server, client, None)
+        since = trio.current_time()
+        await stream.cut()
+        client.send(request(1))
+        await (await server.next("POST")).result()
+        assert await client.hear() == result(1)
+        assert trio.current_time() - since < 1
+
+
+async def test_what_was_refused_waits_for_the_standalone_stream_of_the_new_session() -> None:
+    async with talking() as (server, client):
+        await (await shake_hands(server, client)).reply(405)
+        client.send(request(1))
+        await (await server.next("POST")).refuse(404, -32001, "Session not found")
+        stream = await renewed(server, "s2")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert server.is_quiet
+        await stream.open_stream()
+        assert (await server.next("POST")).message == request(1)
+        await server.stop()
 
 
 async def test_a_session_that_has_expired_is_found_out_by_the_standalone_stream() -> None:

@@ -40,6 +40,8 @@ POST_HEADERS: Final[Headers] = (
 )
 RESTART_TIME: Final = 5.0
 """Seconds for which a message is tried again that could not be sent at all: servers are restarted."""
+_STREAM_TIME: Final = 1.0
+"""Seconds for the standalone stream to open; some servers say nothing of it before they have something to send."""
 _GOODBYE_TIME: Final = 2.0
 _LONG_LIVED: Final = 10.0
 """Seconds after which a stream that ends was no failure."""
@@ -64,6 +66,7 @@ class Session:
     Attributes:
       headers: go with everything that is said in it.
       has_stream: its standalone stream is open, or will be again.
+      is_heard: that stream has been open once, or there was none to be had.
       scope: of that stream.
     """
 
@@ -71,6 +74,7 @@ class Session:
         self.id = session_id
         self.scope = trio.CancelScope()
         self.has_stream = False
+        self.is_heard = trio.Event()
         self.headers: list[tuple[bytes, bytes]] = []
         if session_id is not None:
             self.headers.append((SESSION_HEADER, session_id.encode("latin-1")))
@@ -140,7 +144,7 @@ class StreamableHttp:
         if refusal is not None:
             logger.warning("%s was not accepted: %s", _name(message), refusal)
         elif type(message) is Notification and message.method == "notifications/initialized":
-            self._open_stream(session)
+            await self._open_stream(session)
 
     async def close(self) -> None:
         """End the session: "Clients that no longer need a particular session SHOULD send an HTTP DELETE"."""
@@ -194,7 +198,7 @@ class StreamableHttp:
             old.scope.cancel()
             self._session = new
             if self._memory.is_complete:
-                self._open_stream(new)
+                await self._open_stream(new)
             return new
 
     # Requests and their answers
@@ -281,17 +285,24 @@ class StreamableHttp:
         resume = [(b"last-event-id", reader.last_event_id)] if reader.last_event_id else []
         return self._endpoint.open("GET", [(b"accept", EVENT_STREAM), *session.headers, *resume])
 
-    def _open_stream(self, session: Session) -> None:
+    async def _open_stream(self, session: Session) -> None:
+        """Listen to what belongs to no request, and return once that has begun.
+
+        Where a server asks something before, nobody hears it, and the call for which it asks waits for ever.
+        """
         if not session.has_stream:
             session.has_stream = True
             self._nursery.start_soon(self._stand, session)
+        with trio.move_on_after(_STREAM_TIME):
+            await session.is_heard.wait()
 
     async def _stand(self, session: Session) -> None:
-        """Listen to what belongs to no request, for as long as the session lasts."""
+        """Listen for as long as the session lasts."""
         has_expired = False
         with session.scope:
             has_expired = await self._listen(session)
         session.has_stream = False
+        session.is_heard.set()
         backoff = Backoff()
         while has_expired and self._session is session:
             try:
@@ -324,11 +335,13 @@ class StreamableHttp:
 
         try:
             async with self._open_get(session, reader) as response:
+                session.is_heard.set()
                 if response.status == 200 and media_type(response) == EVENT_STREAM:
                     await reader.read(response, hear)
                     return "the response ended"
                 refusal = await read_refusal(response, self._endpoint.shown)
         except HttpClientError as error:
+            session.is_heard.set()
             return str(error)
         if refusal.status == 405 or 200 <= refusal.status < 300:
             # "or else return HTTP 405 Method Not Allowed, indicating that the server does not offer an SSE stream".
