@@ -8,6 +8,8 @@ import logging
 import os
 import re
 import select
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -192,3 +194,27 @@ def test_a_mistake_in_a_logging_call_is_shown_and_does_no_harm(
     handler(writer).handle(record("%d", args=("three",)))
     assert drain(reader) == b""
     assert "--- Logging error ---" in capsys.readouterr().err
+
+
+# Setting up
+
+
+@pytest.mark.parametrize(
+    ("before", "lines"),
+    [
+        ("", ["INFO  serving"]),
+        ("logging.basicConfig(format='mine: %(message)s', level='INFO')", ["mine: serving"]),
+        ("logging.getLogger('trioproxy').addHandler(logging.NullHandler())", []),
+    ],
+    ids=["nothing", "all of it", "ours alone"],
+)
+def test_what_a_program_has_said_of_logging_stands(before: str, lines: list[str]) -> None:
+    program = f"""
+import logging
+from trioproxy import LogConfig, logs
+{before}
+logs.set_up_if_nobody_has(LogConfig())
+logging.getLogger("trioproxy").info("serving")
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    assert [re.sub(r"^[\d:.]+ ", "", line) for line in said.splitlines()] == lines

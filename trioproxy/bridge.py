@@ -8,7 +8,7 @@
 
 Whatever era the host speaks, and whatever each server does, the translators are put between as they are needed (`host_era`).
 A remote that can't be reached does not end the bridge: a request is answered with an error, and a later one may work.  A
-command that ends is not started again; where it was the only server, the bridge ends with it.
+command that can't be run, or ends, is not started again; where it was the only server, the bridge ends with it.
 
 A host ends us by closing our stdin, and "servers SHOULD exit promptly" then (2026-07-28, Transports §stdio, Shutdown).  What
 it waits for may still be answered for a moment, since a script that pipes its requests in wants to read the answers; then
@@ -31,10 +31,11 @@ from urllib.parse import urlsplit
 
 import trio
 
+from . import logs
 from .child import open_child
 from .config import ChildConfig, ConfigError, LogConfig
 from .merged import open_merged
-from .protocol.errors import ForcedEnd
+from .protocol.errors import ChildError, CommandFailed, ForcedEnd
 from .protocol.host_era import HostEra
 from .protocol.legacy_to_modern import LegacyToModern
 from .relaying import relay
@@ -43,7 +44,7 @@ from .remote.settings import Era, RemoteConfig
 from .stdio import open_stdio
 from .tap import open_tap, tapped
 from .translate import Translated
-from .transport import Transport
+from .transport import Received, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +76,15 @@ class BridgeConfig:
 async def serve_stdio(remote: str | RemoteConfig | BridgeConfig) -> None:
     """Be a stdio server made of a remote one, until our stdin ends, or SIGINT, SIGTERM or SIGHUP comes.
 
+    What there is to say goes to stderr, unless the program logs already.
+
     Raises:
-      CommandFailed: a command can't be run.
+      CommandFailed: the only server is a command that can't be run.
       ChildError: the only server was a command, and has ended.
       ForcedEnd: a second signal came.
     """
     config = remote if isinstance(remote, BridgeConfig) else BridgeConfig(name_remotes([remote]))
+    logs.set_up_if_nobody_has(config.log)
     async with trio.open_nursery() as nursery:
         signals = _Signals()
         # Before any session is opened at a remote: a signal that comes meanwhile must not leave it behind.
@@ -131,7 +135,14 @@ def name_remotes(remotes: Iterable[str | RemoteConfig], taken: Container[str] = 
 async def open_server(config: BridgeConfig) -> AsyncIterator[Transport]:
     """Reach the servers, for as long as the block runs, as one for a host of either era."""
     async with AsyncExitStack() as stack:
-        opened = {name: await stack.enter_async_context(_open_one(name, server)) for name, server in config.servers.items()}
+        opened: dict[str, Transport] = {}
+        for name, server in config.servers.items():
+            try:
+                opened[name] = await stack.enter_async_context(_open_one(name, server))
+            except CommandFailed as failure:
+                if len(config.servers) == 1:
+                    raise
+                opened[name] = _Missing(failure)
         if len(opened) == 1:
             ((name, server),) = config.servers.items()
             era = HostEra(_era_of(server), name, secrets.token_urlsafe, probe_time=_probe_time(server))
@@ -144,6 +155,30 @@ async def open_server(config: BridgeConfig) -> AsyncIterator[Transport]:
             tap = await stack.enter_async_context(open_tap(config.tap))
             transport = tapped(transport, lambda shown: tap.note(shown.direction, shown.message))
         yield transport
+
+
+class _Missing:
+    """One of several servers that could not be started; a `Transport` that has ended."""
+
+    is_congested = False
+
+    def __init__(self, failure: ChildError) -> None:
+        self._failure = failure
+
+    @property
+    def failure(self) -> ChildError | None:
+        return self._failure
+
+    def send_nowait(self, message: bytes) -> None:
+        """Nobody is there to get it."""
+
+    async def wait_writable(self) -> None:
+        await trio.lowlevel.checkpoint()
+        raise self._failure
+
+    async def receive(self) -> Sequence[Received]:
+        await trio.lowlevel.checkpoint()
+        raise self._failure
 
 
 def _open_one(name: str, server: RemoteConfig | ChildConfig) -> AbstractAsyncContextManager[Transport]:

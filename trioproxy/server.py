@@ -23,9 +23,10 @@ from typing import Final
 
 import trio
 
+from . import logs
 from .app import Application
 from .auth.authenticator import Authenticator, open_authenticator
-from .config import Config, ConfigError
+from .config import DEFAULT, Config, ConfigError
 from .listener import Listener, open_listener
 from .metrics import Metrics
 from .notify import ServiceManager
@@ -88,11 +89,26 @@ class Proxy:
         """Read the certificate files, the file of keys and the file of servers again, where there are any.
 
         Raises:
-          ListenError, KeyFileError, ConfigError: one of them can't be read; what it said before stays in use.
+          ListenError, KeyFileError, ConfigError: one of them can't be read; what it said before stays in use, and the others
+            have been read.  Of several that can't be, a group.
         """
+        failures: list[Exception] = []
+        # The keys first: a key that was taken away must be so, whatever else is wrong.
+        for read_again in (self._authenticator.reload, self._reload_certificate, self._reload_servers):
+            try:
+                read_again()
+            except (ListenError, KeyFileError, ConfigError) as error:
+                failures.append(error)
+        if len(failures) == 1:
+            raise failures[0]
+        if failures:
+            raise ExceptionGroup("what can't be read again stays as it was", failures)
+
+    def _reload_certificate(self) -> None:
         if self._config.listen.ssl_cert is not None:
             self._listener.reload_certificate()
-        self._authenticator.reload()
+
+    def _reload_servers(self) -> None:
         if self._config.server_file is not None:
             self._servers.update(named_servers(self._config))
 
@@ -155,25 +171,29 @@ def named_servers(config: Config) -> Mapping[str, Entry]:
     Raises:
       ConfigError: the file can't be used.
     """
-    if config.server_file is None:
-        return config.servers
-    read = config.server_file.read(os.environ)
-    if twice := config.servers.keys() & read.keys():
-        raise ConfigError(
-            f"--config {config.server_file.path}: {min(twice)!r} is the name of another server, --named-server"
-        )
-    return {**config.servers, **read}
+    read: Mapping[str, Entry] = {}
+    if config.server_file is not None:
+        read = config.server_file.read(os.environ)
+        if twice := config.servers.keys() & read.keys():
+            name = min(twice)
+            raise ConfigError(f"--config {config.server_file.path}: {name!r} is the name of another server, --named-server")
+    named = {**config.servers, **read}
+    if config.has_default and DEFAULT in named:
+        raise ConfigError(f"{DEFAULT!r} can't be the name of a server: in reports it is that of the one without")
+    return named
 
 
 async def serve(config: Config) -> None:
-    """Serve until SIGINT, SIGTERM or SIGHUP.
+    """Serve until SIGINT, SIGTERM or SIGHUP, and log to stderr as `config.log` has it, unless the program logs already.
 
-    SIGHUP reads the certificate again where there is one.  A second SIGINT or SIGTERM kills the children, and ends it.
+    SIGHUP reads certificate, keys and file of servers again, where there are any.  A second SIGINT or SIGTERM kills the
+    children, and ends it.
 
     Raises:
       ListenError, CommandFailed: as `open_proxy`, possibly inside an exception group.
       ForcedEnd: a second signal came.
     """
+    logs.set_up_if_nobody_has(config.log)
     service_manager = ServiceManager(os.environ)
     async with trio.open_nursery() as nursery:
         steward = _Steward(config)
@@ -212,7 +232,8 @@ class _Steward:
             task_status.started()
             async for number in signals:
                 if number == signal.SIGHUP and self._has_files:
-                    self._reload()
+                    if not self.told_to_stop.is_set():
+                        self._reload()
                 elif not self.told_to_stop.is_set():
                     self.told_to_stop.set()
                 elif number != signal.SIGHUP:
@@ -222,12 +243,15 @@ class _Steward:
                     everything.cancel()
 
     def _reload(self) -> None:
+        if self.proxy is None:
+            return
         try:
-            if self.proxy is not None:
-                self.proxy.reload()
-                logger.info("certificate, keys and servers read again, as far as there are any")
-        except (ListenError, KeyFileError, ConfigError) as error:
-            logger.error("SIGHUP: %s; what was read before stays in use", error)
+            self.proxy.reload()
+        except* (ListenError, KeyFileError, ConfigError) as group:
+            for error in group.exceptions:
+                logger.error("SIGHUP: %s; what was read before stays in use", error)
+        else:
+            logger.info("certificate, keys and servers read again, as far as there are any")
 
 
 async def _announce(config: Config, proxy: Proxy) -> None:

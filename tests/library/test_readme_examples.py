@@ -34,7 +34,7 @@ PROGRAMS = [dedent(block) for block in re.findall(r"^    .*\n(?:(?:    .*)?\n)*"
 
 TOKEN = "alices-token"
 PORT = "8080"
-"""Where it serves if it doesn't say another."""
+"""Where each of them serves that does."""
 URL = "https://example.com/mcp"
 
 
@@ -50,15 +50,19 @@ def environment(tmp_path: Path) -> dict[str, str]:
 @contextmanager
 def run(program: str, environment: dict[str, str]) -> Iterator[None]:
     """Run a program for as long as the block runs, and interrupt it then."""
-    process = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.DEVNULL)
-    try:
-        yield
-        process.send_signal(signal.SIGINT)
-        # `serve` ends in an orderly way; elsewhere it is a KeyboardInterrupt, as in any program.
-        assert process.wait(timeout=20) == (0 if "run(serve," in program else 1)
-    finally:
-        process.kill()
-        process.wait()
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], env=environment, stdout=subprocess.DEVNULL, stderr=printed
+        )
+        try:
+            yield
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()
+            process.wait()
+        printed.seek(0)
+        assert "serving at http://127.0.0.1:" in printed.read()
 
 
 async def wait_served(url: str) -> None:
@@ -82,7 +86,7 @@ async def open_client(program: str, environment: dict[str, str], port: int) -> A
             printed.seek(0)
             assert ("server-to-client" in printed.read()) == ("print" in program)
     else:
-        url = f"http://127.0.0.1:{port if PORT in program else PORT}/mcp"
+        url = f"http://127.0.0.1:{port}/mcp"
         with run(program.replace(PORT, str(port)), environment):
             await wait_served(url)
             assert (await initialize(url)).status_code == (401 if "AuthConfig" in program else 200)
@@ -92,6 +96,7 @@ async def open_client(program: str, environment: dict[str, str], port: int) -> A
 
 def test_there_are_programs() -> None:
     assert PROGRAMS
+    assert all("stdio" in program or PORT in program for program in PROGRAMS)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=range(1, len(PROGRAMS) + 1))

@@ -19,6 +19,7 @@ from trioproxy.remote.settings import SignInConfig
             {"client_id": "us", "token_url": "http://as.example/token"},
             "--token-url 'http://as.example/token': expected",
         ),
+        ({"issuer": "https://as.example"}, "--client-issuer needs --client-id"),
         ({"client_id": "us", "issuer": "http://as.example"}, "--client-issuer 'http://as.example': expected an https URL"),
         (
             {"client_metadata_url": "http://us.example/client.json"},

@@ -51,6 +51,8 @@ class SignInConfig:
             raise ConfigError("--client-secret needs --client-id: a secret without a name is nobody's")
         if self.token_url is not None and self.client_id is None:
             raise ConfigError("--token-url needs --client-id: nobody could be registered there")
+        if self.issuer is not None and self.client_id is None:
+            raise ConfigError("--client-issuer needs --client-id: nobody could be registered there")
         if self.token_url is not None and not is_protected_url(self.token_url):
             raise ConfigError(f"--token-url {self.token_url!r}: expected an https URL; http on this machine only")
         if self.issuer is not None and not is_protected_url(self.issuer):
