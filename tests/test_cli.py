@@ -55,7 +55,9 @@ def test_the_readme_table_is_printed_by_the_module_of_options() -> None:
         (["--port", "http", "server"], "--port 'http': expected a number from 0 to 65535"),
         (["--demo", "server"], "--demo serves the built-in demo server, but a command came as well: server"),
         (["--endpoint", "/x", "server"], "--endpoint is the path of one transport"),
-        (["https://example.com/mcp"], "https://example.com/mcp is a URL: serving a remote server on stdio is not part"),
+        (["--port", "1", "https://example.com/mcp"], "--port: that is for serving over HTTP, and here stdio is served"),
+        (["--ca-file", "/no/such", "https://example.com/mcp"], "--ca-file /no/such: No such file or directory"),
+        (["--config", "/no/such", "--stdio"], "--config /no/such: No such file or directory"),
     ],
 )
 def test_a_mistake_is_usage_on_stderr_and_exits_2(argv: list[str], message: str) -> None:

@@ -155,4 +155,5 @@ def test_an_environment_changed_later_does_not_change_the_configuration() -> Non
     environment = {"A": "1"}
     config = Config(ChildConfig(("x",), environment=environment))
     environment["B"] = "2"
+    assert config.child is not None
     assert config.child.environment == {"A": "1"}

@@ -18,12 +18,21 @@ import trio
 
 from trioproxy import directory as directory_module
 from trioproxy import sources as sources_module
-from trioproxy.config import ChildConfig, Config, LimitConfig
+from trioproxy.auth import AuthRequest, Principal
+from trioproxy.config import ChildConfig, Config, LimitConfig, TimeConfig
 from trioproxy.directory import Directory, open_directory
-from trioproxy.protocol.errors import CommandFailed, SessionNotFound, ShuttingDown, TooManySessions, Unavailable
+from trioproxy.protocol.errors import (
+    ChildExited,
+    CommandFailed,
+    SessionNotFound,
+    ShuttingDown,
+    TooManySessions,
+    Unavailable,
+)
 from trioproxy.protocol.messages import parse_line
 from trioproxy.session import Session
 
+from .memory_transport import MemoryTransport
 from .proxies import descendants, is_alive
 
 # Says its process id first, and then whatever is said to it; in fewer instructions than any Python.
@@ -263,7 +272,7 @@ async def test_an_error_in_the_relay_of_one_child_is_logged_and_takes_no_other_a
                 await one.submit([parse_line(b'{"jsonrpc":"2.0","method":"x"}')])
                 await one.wait_ended()
                 await until(lambda: directory.restarts == 1)
-                assert directory.last_exit == "the relay of the server failed: ZeroDivisionError()"
+                assert directory.last_exit == "the relay of the server failed: ZeroDivisionError"
                 with pytest.raises(SessionNotFound):
                     directory.find(one.id)
                 assert directory.find(two.id) is two
@@ -529,3 +538,28 @@ async def test_a_session_whose_next_child_fails_in_an_unforeseen_way_is_ended(mo
             await session.wait_ended()
         with pytest.raises(SessionNotFound):
             directory.find(session.id)
+
+
+async def test_a_session_whose_next_server_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As often as one that keeps dying."""
+    monkeypatch.setattr(directory_module, "_RESPAWN_FIRST", 0.001)
+    first, made = MemoryTransport(), 0
+
+    @asynccontextmanager
+    async def create_server(request: AuthRequest | None, principal: Principal | None) -> AsyncIterator[MemoryTransport]:
+        nonlocal made
+        made += 1
+        if made > 1:
+            await trio.sleep_forever()
+        yield first
+
+    config = Config(create_server=create_server, times=TimeConfig(connection_timeout=0.05))
+    async with open_directory(config) as directory, trio.open_nursery() as nursery:
+        session = await directory.open()
+        nursery.start_soon(session.shake_hands, "2025-11-25")
+        first.say({"jsonrpc": "2.0", "id": (await first.hear())["id"], "result": {}})
+        assert (await first.hear())["method"] == "notifications/initialized"
+        first.end(ChildExited("it has ended"))
+        await session.wait_ended()
+        assert made == 1 + directory_module._MAX_DEATHS
+        assert directory.last_exit == "the server was not there within 0.05 s, the limit of --connection-timeout"

@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from trioproxy.bridge import BridgeConfig
 from trioproxy.cli import DEMO, read_command_line
 from trioproxy.config import (
     KIB,
@@ -24,8 +26,11 @@ from trioproxy.config import (
     LogConfig,
     TimeConfig,
 )
-from trioproxy.options import OPTIONS, SPELLINGS, VARIABLES, render_help, render_markdown
+from trioproxy.options import GROUPS, OPTIONS, SPELLINGS, VARIABLES, render_help, render_markdown
 from trioproxy.protocol.cors import ALLOWED_HEADERS, EXPOSED_HEADERS
+from trioproxy.remote.settings import RemoteConfig, SignInConfig
+from trioproxy.server_file import ServerFile
+from trioproxy.tunnel import TunnelConfig
 
 CHILD = ChildConfig(("server",))
 PEM = Path("x.pem")
@@ -35,6 +40,12 @@ def read(*argv: str, **environ: str) -> Config:
     config = read_command_line(argv, environ)
     assert isinstance(config, Config)
     return config
+
+
+def read_child(*argv: str, **environ: str) -> ChildConfig:
+    child = read(*argv, **environ).child
+    assert child is not None
+    return child
 
 
 def refusal(*argv: str, **environ: str) -> str:
@@ -60,6 +71,7 @@ def child(**fields: object) -> Config:
 
 
 TLS = ("--ssl-cert=x.pem", "--ssl-key=x.pem")
+OPEN_TUNNEL = ("--tunnel", "--tunnel-open")
 
 VALUES = [
     Case("--host", "--host", "MCP_PROXY_HOST", "0.0.0.0", Config(CHILD, listen=ListenConfig(host="0.0.0.0"))),
@@ -169,6 +181,41 @@ VALUES = [
         Config(CHILD, upstream_protocol="modern"),
     ),
     Case("--isolation", "--isolation", "MCP_PROXY_ISOLATION", "session", Config(CHILD)),
+    Case("--isolation", "--isolation", "MCP_PROXY_ISOLATION", "shared", Config(CHILD, isolation="shared")),
+    Case(
+        "--isolation",
+        "--isolation",
+        "MCP_PROXY_ISOLATION",
+        "principal",
+        Config(CHILD, isolation="principal", auth=AuthConfig(api_keys=("k",))),
+        ("--api-key=k",),
+    ),
+    Case(
+        "--config",
+        "--config",
+        "MCP_PROXY_CONFIG",
+        "mcp.json",
+        Config(
+            CHILD, server_file=ServerFile(Path("mcp.json"), ChildConfig(("command",)), RemoteConfig("http://localhost/"))
+        ),
+    ),
+    Case(
+        "--tunnel-subdomain",
+        "--tunnelSubdomain",
+        "MCP_PROXY_TUNNEL_SUBDOMAIN",
+        "my-server",
+        Config(CHILD, tunnel=TunnelConfig(subdomain="my-server", is_open_to_all=True)),
+        OPEN_TUNNEL,
+    ),
+    Case(
+        "--tunnel-host",
+        "--tunnelHost",
+        "MCP_PROXY_TUNNEL_HOST",
+        "https://tunnel.example",
+        Config(CHILD, tunnel=TunnelConfig("https://tunnel.example", is_open_to_all=True)),
+        OPEN_TUNNEL,
+    ),
+    Case("--tap", "--tap", "MCP_PROXY_TAP", "/tmp/tap.jsonl", Config(CHILD, tap=Path("/tmp/tap.jsonl"))),
     Case("--spares", "--spares", "MCP_PROXY_SPARES", "0", child(spares=0)),
     Case("--max-message-size", "--maxMessageSize", "MCP_PROXY_MAX_MESSAGE_SIZE", "1M", child(max_message_size=MIB)),
     Case("--max-message-size", "--maxMessageSize", "MCP_PROXY_MAX_MESSAGE_SIZE", "0", child(max_message_size=None)),
@@ -421,6 +468,21 @@ SWITCHES = [
         Config(CHILD, exit_on_child_death=True),
     ),
     Switch(("--no-demo", "--demo=0"), "MCP_PROXY_DEMO", "false", Config(CHILD)),
+    Switch(("--no-stdio", "--stdio=off"), "MCP_PROXY_STDIO", "no", Config(CHILD)),
+    Switch(
+        ("--tunnel",),
+        "MCP_PROXY_TUNNEL",
+        "1",
+        Config(CHILD, tunnel=TunnelConfig(), auth=AuthConfig(api_keys=("key",))),
+        ("--api-key=key",),
+    ),
+    Switch(
+        ("--tunnel-open", "--tunnelOpen"),
+        "MCP_PROXY_TUNNEL_OPEN",
+        "1",
+        Config(CHILD, tunnel=TunnelConfig(is_open_to_all=True)),
+        ("--tunnel",),
+    ),
 ]
 
 
@@ -431,13 +493,166 @@ def test_a_switch_says_the_same_in_each_of_its_spellings(case: Switch) -> None:
     assert read(*case.others, "server", **{case.variable: case.value}) == case.config
 
 
+URL = "https://example.com/mcp"
+
+
+@dataclass
+class RemoteCase:
+    """Before a URL all of `spellings` make `remote`, and so does the variable."""
+
+    spellings: tuple[tuple[str, ...], ...]
+    variable: str
+    value: str
+    remote: RemoteConfig
+    others: tuple[str, ...] = ()
+
+
+def either(kebab: str, camel: str, value: str) -> tuple[tuple[str, ...], ...]:
+    return (kebab, value), (f"{kebab}={value}",), (camel, value), (f"{camel}={value}",)
+
+
+def signing_in(**fields: Any) -> RemoteConfig:
+    return RemoteConfig(URL, sign_in=SignInConfig(**fields))
+
+
+REMOTES = [
+    RemoteCase(
+        either("--transport", "--transport", "sse-only"),
+        "MCP_PROXY_TRANSPORT",
+        "sse-only",
+        RemoteConfig(URL, transport="sse-only"),
+    ),
+    RemoteCase(
+        either("--header", "--header", "X-A: b, c"),
+        "MCP_PROXY_HEADER",
+        "X-A: b, c",
+        RemoteConfig(URL, headers=(("X-A", "b, c"),)),
+    ),
+    RemoteCase(
+        either("--protocol", "--protocol", "legacy"), "MCP_PROXY_PROTOCOL", "legacy", RemoteConfig(URL, protocol="legacy")
+    ),
+    RemoteCase((("--oauth",), ("--oauth=on",)), "MCP_PROXY_OAUTH", "1", signing_in(browser=True)),
+    RemoteCase((("--no-oauth",), ("--noOauth",)), "MCP_PROXY_NO_OAUTH", "1", RemoteConfig(URL)),
+    RemoteCase(either("--client-id", "--clientId", "me"), "MCP_PROXY_CLIENT_ID", "me", signing_in(client_id="me")),
+    RemoteCase(
+        either("--client-secret", "--clientSecret", "s"),
+        "MCP_PROXY_CLIENT_SECRET",
+        "s",
+        signing_in(client_id="me", client_secret="s"),
+        ("--client-id=me",),
+    ),
+    RemoteCase(
+        either("--token-url", "--tokenUrl", "https://auth.example/token"),
+        "MCP_PROXY_TOKEN_URL",
+        "https://auth.example/token",
+        signing_in(client_id="me", token_url="https://auth.example/token"),
+        ("--client-id=me",),
+    ),
+    RemoteCase(
+        either("--client-issuer", "--clientIssuer", "https://auth.example"),
+        "MCP_PROXY_CLIENT_ISSUER",
+        "https://auth.example",
+        signing_in(client_id="me", issuer="https://auth.example"),
+        ("--client-id=me",),
+    ),
+    RemoteCase(
+        either("--client-metadata-url", "--clientMetadataUrl", "https://me.example/client.json"),
+        "MCP_PROXY_CLIENT_METADATA_URL",
+        "https://me.example/client.json",
+        signing_in(browser=True, client_metadata_url="https://me.example/client.json"),
+        ("--oauth",),
+    ),
+    RemoteCase(
+        either("--client-scope", "--clientScope", "files:read"),
+        "MCP_PROXY_CLIENT_SCOPE",
+        "files:read",
+        signing_in(browser=True, scopes=("files:read",)),
+        ("--oauth",),
+    ),
+    RemoteCase(
+        either("--redirect-port", "--redirectPort", "7777"),
+        "MCP_PROXY_REDIRECT_PORT",
+        "7777",
+        signing_in(browser=True, redirect_port=7777),
+        ("--oauth",),
+    ),
+    RemoteCase(
+        either("--token-file", "--tokenFile", "/var/lib/me/tokens"),
+        "MCP_PROXY_TOKEN_FILE",
+        "/var/lib/me/tokens",
+        signing_in(client_id="me", client_secret="s", token_file=Path("/var/lib/me/tokens")),
+        ("--client-id=me", "--client-secret=s"),
+    ),
+    RemoteCase(
+        (("--no-verify",), ("--noVerify",), ("--verify=off",)), "MCP_PROXY_VERIFY", "no", RemoteConfig(URL, verify=False)
+    ),
+    RemoteCase(either("--api-key", "--apiKey", "k"), "MCP_PROXY_API_KEY", "k", RemoteConfig(URL, api_key="k")),
+    RemoteCase(
+        either("--api-key-header-name", "--apiKeyHeaderName", "x-k"),
+        "MCP_PROXY_API_KEY_HEADER_NAME",
+        "x-k",
+        RemoteConfig(URL, api_key_header_name="x-k"),
+    ),
+    RemoteCase(either("--user-id", "--userId", "u"), "MCP_PROXY_USER_ID", "u", RemoteConfig(URL, user_id="u")),
+    RemoteCase(
+        either("--connection-timeout", "--connectionTimeout", "1s"),
+        "MCP_PROXY_CONNECTION_TIMEOUT",
+        "1s",
+        RemoteConfig(URL, connection_timeout=1.0),
+    ),
+    RemoteCase(
+        either("--request-timeout", "--requestTimeout", "0"),
+        "MCP_PROXY_REQUEST_TIMEOUT",
+        "0",
+        RemoteConfig(URL, request_timeout=None),
+    ),
+    RemoteCase(
+        either("--max-message-size", "--maxMessageSize", "1M"),
+        "MCP_PROXY_MAX_MESSAGE_SIZE",
+        "1M",
+        RemoteConfig(URL, max_message_size=MIB),
+    ),
+]
+
+
+def read_bridge(*argv: str, **environ: str) -> BridgeConfig:
+    config = read_command_line(argv, environ)
+    assert isinstance(config, BridgeConfig)
+    return config
+
+
+@pytest.mark.parametrize("case", REMOTES, ids=lambda case: f"{case.variable}={case.value}")
+def test_an_option_for_a_url_says_the_same_in_each_of_its_spellings(case: RemoteCase) -> None:
+    expected = BridgeConfig({"example.com": case.remote})
+    for words in case.spellings:
+        assert read_bridge(*case.others, *words, URL) == expected
+    assert read_bridge(*case.others, URL, **{case.variable: case.value}) == expected
+
+
 def test_these_tests_know_every_spelling_of_every_option() -> None:
     known = {spelling for case in VALUES for spelling in (case.kebab, case.camel)}
     known |= {spelling.partition("=")[0] for case in SWITCHES for spelling in case.spellings}
-    known |= {"--demo", "--help", "-h", "--version"}
+    known |= {words[0].partition("=")[0] for case in REMOTES for words in case.spellings}
+    known |= {
+        "--demo",
+        "--help",
+        "-h",
+        "--version",
+        "--named-server",
+        "--namedServer",
+        "--header-file",
+        "--headerFile",
+        "--ca-file",
+        "--caFile",
+    }
     options = {option.name for option in OPTIONS.values()}
     assert {SPELLINGS[spelling][0].name for spelling in known} == options
     variables = {case.variable for case in VALUES} | {case.variable for case in SWITCHES}
+    variables |= {case.variable for case in REMOTES} | {
+        "MCP_PROXY_NAMED_SERVER",
+        "MCP_PROXY_HEADER_FILE",
+        "MCP_PROXY_CA_FILE",
+    }
     assert {VARIABLES[variable][0].name for variable in variables} == options - {"help", "version"}
 
 
@@ -481,9 +696,9 @@ def test_the_command_line_replaces_the_whole_list_that_a_variable_gave() -> None
 
 
 def test_the_variable_for_env_holds_one_assignment_a_line_since_commas_are_common_in_values() -> None:
-    environment = read("server", MCP_PROXY_ENV="NO_PROXY=a,b\nKEY=x=y\n").child.environment
+    environment = read_child("server", MCP_PROXY_ENV="NO_PROXY=a,b\nKEY=x=y\n").environment
     assert environment == {"NO_PROXY": "a,b", "KEY": "x=y"}
-    assert read("--env", "A=1", "--env=B=2", "--env=A=3", "server").child.environment == {"A": "3", "B": "2"}
+    assert read_child("--env", "A=1", "--env=B=2", "--env=A=3", "server").environment == {"A": "3", "B": "2"}
 
 
 def test_several_keys_are_good_at_once_so_that_they_can_be_rotated() -> None:
@@ -512,7 +727,7 @@ def test_of_the_two_variables_for_the_authentication_server_ours_counts() -> Non
     ],
 )
 def test_what_follows_the_first_word_belongs_to_the_command(words: tuple[str, ...], command: tuple[str, ...]) -> None:
-    assert read(*words).child.argv == command
+    assert read_child(*words).argv == command
 
 
 def test_a_shell_gets_the_words_as_one_line() -> None:
@@ -574,7 +789,55 @@ def test_the_demo_takes_the_place_of_the_command() -> None:
         (["--server=http", "x"], "--server 'http': expected sse, stream or both"),
         (["--env=PATH", "x"], "--env 'PATH': expected NAME=VALUE"),
         (["--env==x", "x"], "--env '=x': expected NAME=VALUE"),
-        (["--isolation=shared", "x"], "--isolation 'shared': expected session"),
+        (["--isolation=mine", "x"], "--isolation 'mine': expected session or principal or shared"),
+        (["--isolation=principal", "x"], "--isolation principal needs a way to come in, such as --api-key"),
+        (["--isolation=shared", "--stateless", "x"], "--stateless and --isolation shared contradict each other"),
+        (
+            ["--named-server", "a"],
+            "--named-server a: expected a name that can be part of a path, and a command; only the first",
+        ),
+        (
+            ["--named-server=a"],
+            "--named-server a: expected a name that can be part of a path, and a command; only the first",
+        ),
+        (
+            ["--named-server", "a b", "cat"],
+            "--named-server a b: expected a name that can be part of a path, and a command; the",
+        ),
+        (["--named-server", "a/b", "cat"], "--named-server 'a/b cat': expected a name that can be part of a path"),
+        (["--named-server", "a", " "], "--named-server 'a  ': expected a name that can be part of a path, and a command"),
+        (["--named-server", "a", "cat 'x"], '--named-server "cat \'x": No closing quotation'),
+        (["--config="], "--config '': expected the path of a file"),
+        (["--stdio"], "--stdio serves what --config names, and there is none"),
+        (["--stdio", "--config=x", "cat"], "cat: URLs are served on stdio, and a command over HTTP: give one or the other"),
+        (["--tunnel", "x"], "--tunnel lets the whole internet use the server"),
+        (["--tunnel-host=https://a", "x"], "--tunnel-host: there is no tunnel without --tunnel"),
+        (["--tunnelOpen", "x"], "--tunnelOpen: there is no tunnel without --tunnel"),
+        (["--tunnel-subdomain=A", "x"], "--tunnel-subdomain 'A': expected 4 to 63 lower case letters, digits and hyphens"),
+        (["--tunnel-host=ftp://a", "x"], "--tunnel-host: expected a URL of http or https"),
+        (["--tap=", "x"], "--tap '': expected the path of a file"),
+        (["--transport=http", URL], "--transport 'http': expected http-first or sse-first or http-only or sse-only"),
+        (["--protocol=old", URL], "--protocol 'old': expected auto or legacy or modern"),
+        (["--header=s3cret", URL], "--header: expected a header, as 'Name: value'"),
+        (["--header=X: ${NONE}", URL], "--header: ${NONE} has no value in the environment"),
+        (["--header-file=/no/such", URL], "--header-file /no/such: No such file or directory"),
+        (["--client-secret=s3cret", URL], "--client-secret needs --client-id"),
+        (["--token-url=https://a", URL], "--token-url needs --client-id"),
+        (["--token-url=http://a", URL], "--token-url 'http://a': expected an https URL; http on this machine only"),
+        (["--client-issuer=https://a", "--oauth", URL], "--client-issuer needs --client-id"),
+        (["--client-metadata-url=http://a/b", "--oauth", URL], "--client-metadata-url 'http://a/b': expected an https URL"),
+        (["--redirect-port=1", URL], "--redirect-port: nobody signs in without --oauth or --client-id"),
+        (["--tokenFile=x", URL], "--tokenFile: nobody signs in without --oauth or --client-id"),
+        (["--client-scope=a b", "--oauth", URL], "--client-scope 'a b': expected visible ASCII"),
+        (["--client-id=", URL], "--client-id '': expected the id of a client"),
+        (["--verify=maybe", URL], "--verify 'maybe': expected 1, true, yes or on"),
+        (["--ca-file=/no/such", URL], "--ca-file /no/such: No such file or directory"),
+        (["--ca-file=/dev/null", URL], "--ca-file /dev/null: no certificates (PEM)"),
+        (["--ca-file=/", URL], "--ca-file /: Is a directory"),
+        (["--api-key=a", "--apiKey=b", URL], "--apiKey: a URL is sent one key, and 2 came"),
+        ([URL, "x"], "x: URLs are served on stdio, and a command over HTTP: give one or the other"),
+        (["https://a:99999/"], "'https://a:99999/': expected a URL of http or https"),
+        (["https://user:s3cret@a/"], "'https://a/': expected a URL of http or https"),
         (["--spares=-1", "x"], "--spares '-1': expected a number, 0 or more"),
         (["--max-body-size=10X", "x"], "--max-body-size '10X': expected bytes, or a size such as 64k, 10M or 1G; or 0"),
         (["--max-sessions=1.5", "x"], "--max-sessions '1.5': expected a number, 0 or more; or 0 for no limit"),
@@ -593,8 +856,6 @@ def test_the_demo_takes_the_place_of_the_command() -> None:
         (["--endpoint=/x", "--server=both", "x"], "--endpoint is the path of one transport, and both are served"),
         (["--endpoint=/x", "--server=sse", "--sse-endpoint=/y", "x"], "--endpoint and --sse-endpoint are the same path"),
         (["--demo", "x", "y z"], "--demo serves the built-in demo server, but a command came as well: x 'y z'"),
-        (["https://a/mcp"], "https://a/mcp is a URL: serving a remote server on stdio is not part of this version"),
-        (["--", "HTTP://a"], "HTTP://a is a URL"),
         ([], "no command"),
         (["--debug"], "no command"),
         ([""], "no command"),
@@ -603,6 +864,131 @@ def test_the_demo_takes_the_place_of_the_command() -> None:
 )
 def test_a_mistake_is_told_with_what_came_and_what_was_expected(words: list[str], message: str) -> None:
     assert refusal(*words).startswith(message)
+
+
+# What means nothing in a form
+
+
+FORMS = {
+    "a command": ("server",),
+    "a command and a file": ("--config=mcp.json", "server"),
+    "a URL": (URL,),
+    "a file on stdio": ("--stdio", "--config={file}"),
+}
+FOR_URLS = {option.name for option in GROUPS["remote"]}
+FOR_A_TUNNEL = {"tunnel-subdomain", "tunnel-host", "tunnel-open"}
+FOR_BOTH = {"connection-timeout", "request-timeout", "max-message-size", "debug", "log-level", "log-format", "tap", "config"}
+FOR_COMMANDS = {"shell", "cwd", "env", "pass-environment", "max-message-size"}
+TELLING_WHO_WE_ARE = {"api-key", "api-key-header-name", "user-id"}
+SERVING = {option.name for option in OPTIONS.values()} - FOR_URLS - FOR_A_TUNNEL - {"help", "version"}
+MEANT = {
+    "a command": SERVING,
+    "a command and a file": SERVING | FOR_URLS,
+    "a URL": FOR_URLS | FOR_BOTH | TELLING_WHO_WE_ARE | {"stdio"},
+    "a file on stdio": FOR_URLS | FOR_BOTH | FOR_COMMANDS | {"stdio"},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_means_nothing_in_a_form_is_refused_on_the_command_line_and_nothing_else_is(form: str, tmp_path: Path) -> None:
+    """The environment may be there for another proxy, too."""
+    file = tmp_path / "mcp.json"
+    file.write_text('{"mcpServers": {"a": {"command": "cat"}}}')
+    words = [word.format(file=file) for word in FORMS[form]]
+    sayings = {case.kebab: (case.variable, case.value) for case in VALUES}
+    sayings |= {case.spellings[0]: (case.variable, case.value) for case in SWITCHES}
+    sayings |= {case.spellings[0][0]: (case.variable, case.value) for case in REMOTES}
+    refused = set()
+    for spelling, (variable, value) in sayings.items():
+        option, _ = SPELLINGS[spelling.partition("=")[0]]
+        value = str(file) if option.name == "config" else value
+        try:
+            read_command_line([spelling, value, *words] if option.takes_value else [spelling, *words], {})
+        except ConfigError as error:
+            if re.match(f"{spelling}: (that is for|there is no tunnel)", str(error)):
+                refused.add(option.name)
+                read_command_line(words, {variable: value})
+    tested_below = {"named-server", "header-file", "ca-file", "help", "version"}
+    assert OPTIONS.keys() - refused - tested_below == MEANT[form] - tested_below
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("option", ["named-server", "header-file", "ca-file"])
+def test_so_are_those_that_need_more_than_a_word(form: str, option: str, tmp_path: Path) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text('{"mcpServers": {"a": {"command": "cat"}}}')
+    words = [word.format(file=file) for word in FORMS[form]]
+    value = {"named-server": ("a", "cat"), "header-file": ("/dev/null",), "ca-file": (certificate(tmp_path),)}[option]
+    if option in MEANT[form]:
+        read_command_line([f"--{option}", *value, *words], {})
+    else:
+        assert refusal(f"--{option}", *value, *words).startswith(f"--{option}: that is for")
+
+
+def certificate(folder: Path) -> str:
+    """Return a file with a certificate in it."""
+    trustme = pytest.importorskip("trustme")
+    trustme.CA().cert_pem.write_to_path(folder / "ca.pem")
+    return str(folder / "ca.pem")
+
+
+def test_who_signs_certificates_is_in_a_file_that_is_looked_into_at_once(tmp_path: Path) -> None:
+    file = certificate(tmp_path)
+    expected = BridgeConfig({"example.com": RemoteConfig(URL, ca_file=Path(file))})
+    for spelling in ("--ca-file", "--caFile"):
+        assert read_bridge(spelling, file, URL) == expected
+    assert read_bridge(URL, MCP_PROXY_CA_FILE=file) == expected
+
+
+def test_further_servers_have_names_and_commands() -> None:
+    for spelling in ("--named-server", "--namedServer"):
+        expected = Config(servers={"notes": CHILD, "search": ChildConfig(("uvx", "a b"))})
+        assert read(spelling, "notes", "server", f"{spelling}=search", "uvx 'a b'") == expected
+        assert read(spelling, "notes", "server", spelling, "search", "uvx 'a b'") == expected
+    assert read(MCP_PROXY_NAMED_SERVER="notes server\nsearch uvx 'a b'\n") == expected
+    assert read("--shell", "--named-server", "a", "echo $HOME | cat") == Config(
+        servers={"a": ChildConfig(("echo $HOME | cat",), shell=True)}
+    )
+    assert read("--env=A=1", "--named-server", "a", "x", "server") == Config(
+        ChildConfig(("server",), environment={"A": "1"}), servers={"a": ChildConfig(("x",), environment={"A": "1"})}
+    )
+
+
+def test_the_headers_of_a_file_come_after_those_of_the_command_line_with_what_the_environment_says(tmp_path: Path) -> None:
+    file = tmp_path / "headers"
+    file.write_text("# mine\n\nX-B: ${env:B} and $B\n")
+    for spelling in ("--header-file", "--headerFile"):
+        assert read_bridge("--header=X-A: ${A}", spelling, str(file), URL, A="1", B="2") == BridgeConfig(
+            {"example.com": RemoteConfig(URL, headers=(("X-A", "1"), ("X-B", "2 and $B")))}
+        )
+    assert read_bridge(URL, MCP_PROXY_HEADER_FILE=str(file), B="2", MCP_PROXY_HEADER="X-C: 3\nX-D: 4").servers[
+        "example.com"
+    ] == RemoteConfig(URL, headers=(("X-C", "3"), ("X-D", "4"), ("X-B", "2 and $B")))
+    file.write_text("X-A: 1\ns3cret\n")
+    assert refusal("--header-file", str(file), URL) == f"--header-file {file}, line 2: expected a header, as 'Name: value'"
+    file.write_bytes(b"\xff")
+    assert refusal("--header-file", str(file), URL) == f"--header-file {file}: not UTF-8"
+
+
+def test_several_urls_have_names_from_their_hosts_and_are_told_who_we_are_where_those_in_a_file_are_not(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "mcp.json"
+    file.write_text('{"mcpServers": {"a": {"url": "https://a/"}}}')
+    bridge = read_bridge("--api-key=k", "--user-id=u", f"--config={file}", URL, "HTTPS://example.com/x")
+    assert bridge == BridgeConfig(
+        {
+            "example.com": RemoteConfig(URL, api_key="k", user_id="u"),
+            "example.com-2": RemoteConfig("HTTPS://example.com/x", api_key="k", user_id="u"),
+            "a": RemoteConfig("https://a/"),
+        }
+    )
+
+
+def test_our_callers_keys_are_not_sent_to_the_urls_of_a_file() -> None:
+    config = read("--config=mcp.json", "--api-key=k", "--user-id=u", "server")
+    assert config.server_file is not None
+    assert (config.server_file.remote.api_key, config.server_file.remote.user_id) == (None, None)
 
 
 def test_a_mistake_in_the_environment_names_the_variable() -> None:

@@ -265,6 +265,40 @@ def test_sighup_reads_the_certificate_again_and_ends_nothing(tmp_path: Path) -> 
         assert proxy.wait() == 0
 
 
+def test_sighup_names_each_file_that_is_wrong_and_is_obeyed_again_later(tmp_path: Path) -> None:
+    keys, servers = tmp_path / "keys", tmp_path / "mcp.json"
+    keys.write_text("secret\n")
+    servers.write_text('{"mcpServers": {}}')
+    with run_proxy("--api-key-file", str(keys), "--config", str(servers), *PUPPET) as proxy:
+        keys.unlink()
+        servers.write_text("nonsense")
+        proxy.signal(signal.SIGHUP)
+        read_until(proxy, f"{keys}: No such file or directory; what was read before stays in use")
+        read_until(proxy, "not JSON")
+        keys.write_text("secret\n")
+        servers.write_text('{"mcpServers": {}}')
+        proxy.signal(signal.SIGHUP)
+        read_until(proxy, "certificate, keys and servers read again")
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait() == 0
+
+
+async def test_sighup_starts_nothing_once_the_end_has_begun(tmp_path: Path) -> None:
+    servers = tmp_path / "mcp.json"
+    servers.write_text('{"mcpServers": {}}')
+    with run_proxy("--config", str(servers), *DEMO) as proxy:
+        client = await wire.initialize(proxy.urls[0])
+        async with client.open_post(wire.tool_call("count", 1, to=1, delay_ms=1500)) as call:
+            proxy.signal(signal.SIGTERM)
+            read_until(proxy, "stopping")
+            servers.write_text(json.dumps({"mcpServers": {"a": {"command": "touch", "args": [str(tmp_path / "begun")]}}}))
+            proxy.signal(signal.SIGHUP)
+            assert (await call.rest())[-1]["result"]["content"][0]["text"] == "Counted to 1."
+        assert await trio.to_thread.run_sync(proxy.wait) == 0
+        assert not (tmp_path / "begun").exists()
+        assert not any("read again" in line for line in proxy.said)
+
+
 def make_certificate(directory: Path) -> tuple[str, str]:
     trustme = pytest.importorskip("trustme")
     issued = trustme.CA().issue_cert("localhost")

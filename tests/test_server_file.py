@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pwd
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -53,14 +55,38 @@ def test_the_type_of_a_url_says_what_is_tried_first(tmp_path: Path, kind: str, t
     assert read(tmp_path, text) == {"a": RemoteConfig("http://localhost/", transport=transport)}  # type: ignore[arg-type]
 
 
+def test_without_a_type_it_is_what_the_options_say(tmp_path: Path) -> None:
+    remote = RemoteConfig("http://x/", transport="sse-only")
+    for entry in ('{"url": "http://a/"}', '{"url": "http://a/", "type": null}'):
+        text = f'{{"mcpServers": {{"a": {entry}}}}}'
+        assert read(tmp_path, text, remote=remote) == {"a": RemoteConfig("http://a/", transport="sse-only")}
+
+
+def test_null_stands_for_nothing(tmp_path: Path) -> None:
+    text = '{"mcpServers": {"a": {"command": "a", "args": null, "env": null, "cwd": null, "envFile": null}}}'
+    assert read(tmp_path, text) == {"a": ChildConfig(("a",))}
+
+
 def test_what_is_not_enabled_is_left_out_though_it_may_be_wrong(tmp_path: Path) -> None:
     text = """{"mcpServers": {"a": {"enabled": false}, "b": {"disabled": true, "command": 1}, "c": {"command": "c"},
         "d": {"command": "d", "enabled": true, "disabled": false, "alwaysAllow": ["x"], "timeout": 60}}}"""
     assert read(tmp_path, text) == {"c": ChildConfig(("c",)), "d": ChildConfig(("d",))}
 
 
+def test_a_user_may_be_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container it may have any number, and no name."""
+
+    def nobody(number: int) -> NoReturn:
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.delenv("HOME", raising=False)
+    assert read(tmp_path, '{"mcpServers": {"a": {"command": "a"}}}') == {"a": ChildConfig(("a",))}
+
+
 def test_a_variable_may_have_a_default(tmp_path: Path) -> None:
-    text = '{"mcpServers": {"a": {"command": "${EDITOR:-vi}", "args": ["${EMPTY:-x}", "${env:NONE:-}", "$HOME", "${TOKEN:-y}"]}}}'
+    arguments = '["${EMPTY:-x}", "${env:NONE:-}", "$HOME", "${TOKEN:-y}"]'
+    text = f'{{"mcpServers": {{"a": {{"command": "${{EDITOR:-vi}}", "args": {arguments}}}}}}}'
     assert read(tmp_path, text) == {"a": ChildConfig(("vi", "", "", "$HOME", "s3cret"))}
 
 
@@ -126,6 +152,17 @@ def test_with_a_shell_the_words_are_one_line_for_it(tmp_path: Path) -> None:
         ('{"mcpServers": {"a": {"command": "a", "env": {"X":\n"${NONE}"}}}}', "mcpServers.a.env.X: ${NONE} has no value"),
         ('{"mcpServers": {"a": {"command": "a", "cwd": "/no/such"}}}', "mcpServers.a.cwd: no such directory: /no/such"),
         ('{"mcpServers": {"a": {"command": ""}}}', "mcpServers.a: no command"),
+        (
+            '{"mcpServers": {"a": {"command": "a", "args": ["s3cret\\u0000"]}}}',
+            "mcpServers.a: 'a': no word of a command has a NUL",
+        ),
+        (
+            '{"mcpServers": {"a": {"command": "a", "args": ["\\ud800"]}}}',
+            "mcpServers.a: 'a': no word of a command has a NUL",
+        ),
+        ('{"mcpServers": {"a": {"command": "a", "env": {"B": "\\udfff"}}}}', "mcpServers.a: --env 'B': a name is not empty"),
+        ('{"mcpServers": {"a": {"url": "http://a/", "type": ["http"]}}}', "mcpServers.a.type: expected one of http"),
+        ('{"mcpServers": {"a": {"url": "http://a/", "type": 1}}}', "mcpServers.a.type: expected one of http"),
         ('{"mcpServers": {"a/b": {"command": "a"}}}', "mcpServers.a/b: a name that becomes one part of a path"),
         ('{"mcpServers": {"a": {"url": "ftp://a/"}}}', "mcpServers.a: 'ftp://a/': expected a URL of http or https"),
         ('{"mcpServers": {"a": {"url": "http://a/?key=s3cret", "type": "ws"}}}', "mcpServers.a.type: expected one of http"),

@@ -9,13 +9,21 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import trio
 
 from tests import modern, wire
+from tests.memory_transport import MemoryTransport
 from tests.proxies import DEMO, descendants, open_test_proxy, python
 from tests.puppet import MODERN_PUPPET, PUPPET, notification, request, saying
 from tests.serving import wait_until
-from trioproxy.config import AuthConfig, ConfigError, TimeConfig
+from tests.test_soak import SHELL
+from trioproxy.auth import AuthRequest, Principal
+from trioproxy.config import AuthConfig, ChildConfig, Config, ConfigError, LimitConfig, TimeConfig
+from trioproxy.directory import open_directory
+from trioproxy.protocol.errors import ChildError
 from trioproxy.server import Proxy
+from trioproxy.shared_sources import SharedSource, open_source
+from trioproxy.sources import OnStderr, Opening, Owned, Server
 
 KEYS = AuthConfig(api_keys=("alice", "bob"))
 
@@ -29,6 +37,27 @@ async def open_shared(command: tuple[str, ...] = PUPPET, **concerns: Any) -> Asy
 
 async def heard_by(client: wire.Client, request_id: int = 99) -> Any:
     return (await client.post(request("heard", request_id))).json["result"]
+
+
+class MadeOfMemory:
+    """A source of servers that are no processes."""
+
+    name = "memory"
+    spares = 0
+    is_proven_first = False
+
+    def has_spare_for(self, principal: Principal | None) -> bool:
+        """There are none."""
+        return False
+
+    async def prepare(self, request: AuthRequest | None, principal: Principal | None, on_stderr: OnStderr) -> Opening:
+        """Return what opens a server."""
+
+        @asynccontextmanager
+        async def open_server() -> AsyncIterator[Server]:
+            yield Owned(MemoryTransport(), self.name)
+
+        return open_server()
 
 
 class KeyHolder(wire.Client):
@@ -156,6 +185,59 @@ async def test_the_server_of_a_principal_who_has_gone_ends_after_a_while() -> No
         assert len(descendants(os.getpid())) == before + 1
         await wire.request(client.url, "DELETE", client.headers)
         await wait_until(lambda: len(descendants(os.getpid())) <= before)
+
+
+async def test_servers_that_wait_for_their_principals_to_come_back_are_not_any_number() -> None:
+    """They count as no session, and each is a process."""
+
+    async def authenticate(request: AuthRequest) -> Principal:
+        return Principal(request.header("x-api-key") or "nobody")
+
+    auth = AuthConfig(authenticate=authenticate)
+    limits = LimitConfig(max_sessions=4)
+    async with open_test_proxy(SHELL, isolation="principal", auth=auth, limits=limits, child={"spares": 0}) as proxy:
+        await proxy.wait_proven()
+        for number in (*range(10), 7, 10, 11):
+            client = await initialize_as(proxy, f"principal{number}")
+            await wire.request(client.url, "DELETE", client.headers)
+            await wait_until(lambda: proxy.sessions == 0)
+        await wait_until(lambda: len(descendants(os.getpid())) <= 4 + 1)
+        # Those of the last ones are still there, and get their principals back; the fourth has proven the command.
+        before = set(descendants(os.getpid()))
+        for number in (7, 10, 11):
+            await initialize_as(proxy, f"principal{number}")
+        assert set(descendants(os.getpid())) <= before
+
+
+async def test_nothing_is_kept_of_a_thousand_principals_who_have_gone() -> None:
+    """Here without processes: a seat is taken and given up for each."""
+    config = Config(ChildConfig(("x",)), isolation="principal", auth=KEYS, times=TimeConfig(session_idle_timeout=0.001))
+    async with open_source(MadeOfMemory(), config) as source:
+        assert isinstance(source, SharedSource)
+        for number in range(1000):
+            async with await source.prepare(None, Principal(f"principal{number}"), print) as seat:
+                assert seat.failure is None
+        await trio.sleep(0.05)
+        async with await source.prepare(None, Principal("last"), print):
+            assert list(source._hubs) == [Principal("last")]
+            assert dict(source._claims) == {Principal("last"): 1}
+        assert not source._claims
+
+
+async def test_who_loses_its_seat_has_seen_no_death_of_the_server() -> None:
+    """Otherwise one client that does not read could end the proxy, with --exit-on-child-death."""
+    transport = MemoryTransport()
+
+    @asynccontextmanager
+    async def create_server(request: AuthRequest | None, principal: Principal | None) -> AsyncIterator[MemoryTransport]:
+        yield transport
+
+    async with open_directory(Config(create_server=create_server, exit_on_child_death=True)) as directory:
+        session = await directory.open()
+        transport.end(ChildError("too much waits to be read"))
+        await session.wait_ended()
+        await wait_until(lambda: not directory.berths)
+        assert (directory.restarts, directory.state) == (0, "ready")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import shlex
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import __version__, logs
@@ -57,6 +58,7 @@ _SECTIONS: Mapping[str, Callable[..., Any]] = {
     "log": LogConfig,
 }
 _ALL_SECTIONS = ("", "child", *_SECTIONS, "remote", "sign_in", "tunnel")
+_HOW_TO_SIGN_IN = {option.name for option in OPTIONS.values() if option.sets.startswith("sign_in.")} - {"oauth"}
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,11 @@ def read_words(argv: Sequence[str]) -> tuple[list[Given], tuple[str, ...]]:
                 came = "nothing" if not rest else "an option" if option.kind.is_secret else repr(rest[0])
                 raise ConfigError(f"{spelling}: expected {option.kind.expected}; {came} came instead of a value")
             text = rest.pop(0)
-            if option.words == 2:
-                if not rest:
-                    raise ConfigError(f"{spelling} {text}: expected {option.kind.expected}; only the first came")
-                text = f"{text} {rest.pop(0)}"
+        if option.words == 2:
+            if " " in text or not rest:
+                came = "the first has a space" if " " in text else "only the first came"
+                raise ConfigError(f"{spelling} {text}: expected {option.kind.expected}; {came}")
+            text = f"{text} {rest.pop(0)}"
         found.append(Given(option, spelling, negates, text))
     return found, tuple(rest)
 
@@ -225,18 +228,24 @@ def configure_bridge(values: Values, urls: tuple[str, ...]) -> BridgeConfig:
 
     sections = values.sections()
     servers: dict[str, Entry] = {}
+    ours = {"api-key", "api-key-header-name", "user-id"}  # what tells a URL who we are
     if "config" in values:
         servers.update(_server_file(values, sections).read(values.environ))
     elif not urls:
         raise ConfigError("--stdio serves what --config names, and there is none")
     else:
-        values.refuse(["child"], [], "that is for a command, and a URL is served")
+        children = {option.name for option in GROUPS["child"]} - {"max-message-size"}
+        values.refuse([], children, "that is for a command, and a URL is served")
+    if not urls:
+        values.refuse([], ours, "that is for a URL on the command line, and there is none")
+    if len(keys := values.asked.get("api-key", [])) > 1:
+        raise ConfigError(f"{keys[1].spelling}: a URL is sent one key, and {len(keys)} came")
     serving = set(GROUPS) - {"remote", "watch", "time", "auth", "child", "many servers", "other"}
-    ours = {"metrics", "metrics-auth", "exit-on-child-death", "demo", "isolation", "spares"}
+    counts = {"metrics", "metrics-auth", "exit-on-child-death", "demo", "isolation", "spares"}
     waits = {"session-idle-timeout", "keep-alive-timeout", "graceful-shutdown-timeout", "named-server"}
-    doors = {option.name for option in GROUPS["auth"]} - {"api-key", "api-key-header-name", "user-id"}
-    values.refuse(serving, ours | waits | doors, "that is for serving over HTTP, and here stdio is served")
-    remotes = name_remotes([_remote(values, sections, url) for url in urls], taken=servers)
+    doors = {option.name for option in GROUPS["auth"]} - ours
+    values.refuse(serving, counts | waits | doors, "that is for serving over HTTP, and here stdio is served")
+    remotes = name_remotes([_introduced(values, sections, url) for url in urls], taken=servers)
     return BridgeConfig({**remotes, **servers}, log=LogConfig(**sections["log"]), tap=values.get("tap"))
 
 
@@ -250,22 +259,43 @@ def _remote(values: Values, sections: Mapping[str, Mapping[str, Any]], url: str)
     """Return what the options say of a server at a URL."""
     from .remote.settings import RemoteConfig, SignInConfig
 
-    keys = sections["auth"].get("api_keys", ())
+    if "ca-file" in values:
+        _check_certificates(values["ca-file"])
     sign_in = SignInConfig(**sections["sign_in"])
     signs_in = sign_in.browser or sign_in.client_id is not None
+    if not signs_in:
+        values.refuse([], _HOW_TO_SIGN_IN, "nobody signs in without --oauth or --client-id")
     return RemoteConfig(
         url,
         **sections["remote"],
         headers=tuple(_read_headers(values)),
-        # Our own callers' keys are ours, and not for somebody else's server.
-        api_key=keys[0] if keys and "config" not in values else None,
-        api_key_header_name=sections["auth"]["api_key_header_name"],
-        user_id=sections["auth"].get("user_id") if "config" not in values else None,
         sign_in=sign_in if signs_in else None,
         connection_timeout=sections["times"]["connection_timeout"],
         request_timeout=sections["times"]["request_timeout"],
         max_message_size=sections["child"]["max_message_size"],
     )
+
+
+def _introduced(values: Values, sections: Mapping[str, Mapping[str, Any]], url: str) -> RemoteConfig:
+    """Return the same for a URL on the command line, which is told who we are; one in a file is somebody else's."""
+    auth = sections["auth"]
+    return replace(
+        _remote(values, sections, url),
+        api_key=next(iter(auth.get("api_keys", ())), None),
+        api_key_header_name=auth["api_key_header_name"],
+        user_id=auth.get("user_id"),
+    )
+
+
+def _check_certificates(path: Path) -> None:
+    """Say now what would otherwise be said by the first connection."""
+    import ssl
+
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # of which SSLError is one
+        reason = "no certificates (PEM)" if isinstance(error, ssl.SSLError) else error.strerror
+        raise ConfigError(f"--ca-file {path}: {reason}") from None
 
 
 def _read_headers(values: Values) -> Iterator[tuple[str, str]]:

@@ -40,6 +40,10 @@ KIB = 1024
 MIB = 1024 * KIB
 
 
+DEFAULT = "default"
+"""What the server without a name is called in reports."""
+
+
 class ConfigError(ValueError):
     """A value, or a combination of values, that can't be served; the message names the option as a user spells it."""
 
@@ -147,6 +151,18 @@ class EndpointConfig:
             taken[path] = option
 
 
+_UNFIT = "a NUL or half of a surrogate pair"
+
+
+def _can_be_passed(text: str) -> bool:
+    """Tell whether `text` can be given to a process, which gets bytes that end with a NUL."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
 @dataclass(frozen=True)
 class ChildConfig:
     """The stdio server to run, and how.
@@ -168,14 +184,20 @@ class ChildConfig:
     max_message_size: int | None = 64 * MIB
 
     def __post_init__(self) -> None:
+        if isinstance(self.argv, str):
+            raise ConfigError(
+                f"{self.argv!r}: expected the words of a command, such as {self.argv.split()}; one string came"
+            )
         if not self.argv or not self.argv[0]:
             raise ConfigError("no command: name the stdio server to run")
+        if not all(map(_can_be_passed, self.argv)):
+            raise ConfigError(f"{self.argv[0]!r}: no word of a command has {_UNFIT}")
         if self.spares < 0:
             raise ConfigError(f"--spares {self.spares}: a number of children can't be negative")
         for name, value in self.environment.items():
             # What execve can't carry would otherwise fail every start of the child, with a message that names no option.
-            if not name or "=" in name or "\0" in name + value:
-                raise ConfigError(f"--env {name!r}: a name is not empty and has no '=', and neither part has a NUL")
+            if not name or "=" in name or not _can_be_passed(name + value):
+                raise ConfigError(f"--env {name!r}: a name is not empty and has no '=', and neither part has {_UNFIT}")
         if self.max_message_size is not None and self.max_message_size <= 0:
             raise ConfigError(f"--max-message-size {self.max_message_size}: a size is above 0, or None for no limit")
         object.__setattr__(self, "environment", MappingProxyType(dict(self.environment)))
@@ -420,7 +442,7 @@ class Config:
     event_store: EventStore | None = None
 
     def __post_init__(self) -> None:
-        if self.child is None and self.create_server is None and not self.servers and self.server_file is None:
+        if not self.has_default and not self.servers and self.server_file is None:
             raise ConfigError("no command: name the stdio server to run")
         if self.child is not None and self.create_server is not None:
             raise ConfigError("create_server makes the default server, but there is a command as well: give one of them")
@@ -440,3 +462,8 @@ class Config:
             self.tunnel.check_beside(self.auth, self.listen)
         if self.endpoints.metrics_auth and self.auth.is_open:
             raise ConfigError("--metrics-auth needs a way to come in, such as --api-key: without one nobody is kept out")
+
+    @property
+    def has_default(self) -> bool:
+        """Whether there is a server without a name."""
+        return self.child is not None or self.create_server is not None

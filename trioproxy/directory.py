@@ -23,7 +23,7 @@ from typing import Final, Literal, Protocol, TypeVar
 
 import trio
 
-from .auth import AuthRequest, Principal, key_of
+from .auth import AuthRequest, HttpError, Principal, key_of
 from .config import Config
 from .hooks import SessionInfo
 from .metrics import Metrics
@@ -59,6 +59,8 @@ _LIVELY: Final = 30.0
 """Seconds after which a child that dies has lived: the next one is not held to be the same failure again."""
 _MAX_DEATHS: Final = 5
 """Deaths in a row after which a session is given up, and the server held to be broken for a while."""
+LAST_WORDS: Final = "; its last words:"
+"""What comes before them, in a line of which they are the next ones."""
 _RESPAWN_FIRST: Final = 0.5
 _RESPAWN_LONGEST: Final = 30.0
 """Seconds before a dead spare is replaced: from the first, doubled with each death in a row, to the longest."""
@@ -95,6 +97,7 @@ class Berth:
         self.child: Server | None = None
         self.tenant: Tenant | None = None
         self.claimed = trio.Event()
+        self.lent = trio.CancelScope()  # what is done with it while nobody has claimed it
         self.is_fresh = True  # nobody has said anything to it
         self.opened_at = trio.current_time()
 
@@ -256,13 +259,26 @@ class Directory:
 
     async def _introduce(self, session: Session, info: SessionInfo) -> None:
         """Tell the library's user of a session; what that raises refuses it."""
+        told = False
         try:
             if self._config.on_connect is not None:
-                await self._config.on_connect(info)
-        except BaseException:
-            session.close(Unavailable("the session was not opened"))
+                with trio.move_on_after(self._patience) as patience:
+                    await self._config.on_connect(info)
+                if patience.cancelled_caught:
+                    raise Unavailable(f"on_connect took longer than {self._patience:g} s, the limit of --connection-timeout")
+            told = True
+        except (TrioproxyError, HttpError):
             raise
+        except Exception:
+            logger.exception("on_connect failed", extra={"session": session.short_id})
+            raise TrioproxyError("on_connect failed") from None
+        finally:
+            if not told:
+                session.close(Unavailable("the session was not opened"))
         self._infos[session] = info
+        if session.id not in self._sessions:
+            # It has ended meanwhile, and nobody else will say so.
+            await self._say_goodbye(session)
 
     async def _say_goodbye(self, session: Session) -> None:
         """Tell the library's user that a session has ended."""
@@ -303,7 +319,7 @@ class Directory:
           CommandFailed: there was no spare, and no child could be started.
         """
         if self.is_draining:
-            raise ShuttingDown("the proxy is shutting down")
+            raise ShuttingDown("the server is being shut down")
         if self.is_full and any(make_room() for make_room in self.room_makers):
             with trio.move_on_after(_ROOM_TIME):
                 while self.is_full:
@@ -320,7 +336,7 @@ class Directory:
         finally:
             self._opening -= 1
         if self.is_draining:
-            raise ShuttingDown("the proxy is shutting down")
+            raise ShuttingDown("the server is being shut down")
         assert berth.child is not None
         if berth not in self._all:
             raise CommandFailed("the server was gone as soon as it had been started")
@@ -332,9 +348,11 @@ class Directory:
         return tenant
 
     def lend_spare(self) -> Berth | None:
-        """Return a spare to be asked something; nobody else gets it until `take_back`."""
+        """Return a spare to be asked something, within its scope `lent`; nobody else gets it until `take_back`."""
         berth = self._take_spare(fresh=False)
-        self._lent += berth is not None
+        if berth is not None:
+            self._lent += 1
+            berth.lent = trio.CancelScope()
         return berth
 
     def take_back(self, berth: Berth) -> None:
@@ -386,14 +404,16 @@ class Directory:
         """Start a berth, and return it once its child is there.
 
         Raises:
-          CommandFailed: the child could not be started.
-          Exception: whatever a function of the library's user has to say to the request.
+          CommandFailed: the child could not be started, or takes too long to.
+          TrioproxyError, HttpError: whatever a function of the library's user has to say to the request.
         """
         self._berths += 1
         berth = Berth(self._berths, request, principal)
-        opening = await self.source.prepare(request, principal, berth.hear)
-        await self._nursery.start(self._run_berth, berth, opening)
-        return berth
+        with trio.move_on_after(self._patience):
+            opening = await self.source.prepare(request, principal, berth.hear)
+            await self._nursery.start(self._run_berth, berth, opening)
+            return berth
+        raise self._too_slow()
 
     async def _run_berth(
         self, berth: Berth, opening: Opening, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -402,17 +422,22 @@ class Directory:
 
         Raises:
           CommandFailed: the child could not be started, or its end shows that the command doesn't work.
+          TrioproxyError, HttpError: what opens it has something else to say to who asked for it.
         """
         self._all.add(berth)
-        failure: CommandFailed | None = None
+        failure: Exception | None = None
         try:
             async with opening as child:
                 berth.child = child
                 task_status.started()
-                if await self._wait_claimed(berth, child):
-                    await self._run_tenant(berth, child)
-                else:
-                    failure = self._judge_end(berth, child)
+                try:
+                    if await self._wait_claimed(berth, child):
+                        await self._run_tenant(berth, child)
+                    else:
+                        failure = self._judge_end(berth, child)
+                finally:
+                    # As its block is left a child is read to its end, and can't be read by two.
+                    berth.lent.cancel()
             if isinstance(berth.tenant, Session):
                 await self._restore(berth, berth.tenant)
         except* CommandFailed as group:
@@ -421,12 +446,17 @@ class Directory:
             assert isinstance(error, CommandFailed)
             failure = error
         except* Exception as group:
-            logger.exception("%s failed", berth.name)
-            if berth.child is None:
-                # Whoever waits for the child must hear of it.
-                failure = CommandFailed(f"the server could not be started: {group.exceptions[0]!r}")
+            reason = first_leaf(group)
+            if berth.child is not None:
+                logger.exception("%s failed", berth.name)
+                self._note_death(f"the relay of the server failed: {type(reason).__name__}")
+            elif isinstance(reason, TrioproxyError | HttpError):
+                # What opens a server may have something to say to who asks for it.
+                failure = reason
             else:
-                self._note_death(f"the relay of the server failed: {group.exceptions[0]!r}")
+                # Whoever waits for the child must hear of it.
+                logger.exception("%s could not be started", berth.name)
+                failure = CommandFailed(f"the server could not be started: {type(reason).__name__}")
         finally:
             self._vacate(berth)
             if isinstance(berth.tenant, Session):
@@ -464,11 +494,14 @@ class Directory:
             if not (isinstance(tenant, Session) and tenant.is_orphaned):
                 self._forget(tenant)
             self._has_answered = self._has_answered or child.has_spoken
-            if child.failure is not None:
+            # Who shares a server may be let go by it, and it lives on.
+            has_died = isinstance(child.failure, ChildExited)
+            if has_died:
                 self.last_exit = str(child.failure)
                 self.restarts += 1
         logger.info("ended%s", f", {child.failure}" if child.failure else "", extra=about)
-        if child.failure is not None and self._config.exit_on_child_death:
+        if has_died and self._config.exit_on_child_death:
+            assert child.failure is not None
             raise _unforgivable(child.failure)
 
     async def _restore(self, berth: Berth, session: Session) -> None:
@@ -486,12 +519,25 @@ class Directory:
                     break
             berth.opened_at = trio.current_time()
             try:
-                async with await self.source.prepare(berth.request, berth.principal, berth.hear) as child:
-                    berth.child = child
-                    session.adopt(self._speaking_legacy(child))
-                    await self._run_tenant(berth, child)
+                with trio.move_on_after(self._patience) as patience:
+                    async with await self.source.prepare(berth.request, berth.principal, berth.hear) as child:
+                        patience.deadline = math.inf
+                        berth.child = child
+                        session.adopt(self._speaking_legacy(child))
+                        await self._run_tenant(berth, child)
+                if patience.cancelled_caught:
+                    raise self._too_slow()
             except CommandFailed as error:
                 self.last_exit = str(error)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for what somebody who waits for a session waits for."""
+        limit = self._config.times.connection_timeout
+        return math.inf if limit is None else limit
+
+    def _too_slow(self) -> CommandFailed:
+        return CommandFailed(f"the server was not there within {self._patience:g} s, the limit of --connection-timeout")
 
     async def _wait_claimed(self, berth: Berth, child: Server) -> bool:
         """Wait until a session wants the child; False if it has died before."""
@@ -570,8 +616,11 @@ async def open_directory(
             directory.keep_spares(at_least=1)
         else:
             directory.proven.set()
-        yield directory
-        directory.is_draining = True
+        try:
+            yield directory
+        finally:
+            # Somebody may still be on the way with a request.
+            directory.is_draining = True
         nursery.cancel_scope.cancel()
 
 
@@ -583,6 +632,13 @@ def default_source(config: Config) -> Source:
     return CommandSource(config.child)
 
 
+def first_leaf(error: BaseException) -> BaseException:
+    """Return the first of the exceptions in a group, however deep it is."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def _unforgivable(failure: ChildError) -> CommandFailed:
     return CommandFailed(f"{failure}, and --exit-on-child-death says that this is the end", data=failure.data)
 
@@ -590,4 +646,4 @@ def _unforgivable(failure: ChildError) -> CommandFailed:
 def _command_failed(failure: ChildError) -> CommandFailed:
     stderr = (failure.data or {}).get("stderr") or ["nothing on stderr"]
     words = "".join(f"\n  {line}" for line in stderr)
-    return CommandFailed(f"{failure} before it had answered anything; its last words:{words}", data=failure.data)
+    return CommandFailed(f"{failure} before it had answered anything{LAST_WORDS}{words}", data=failure.data)

@@ -55,9 +55,12 @@ class Health:
             return True
         assert berth.child is not None
         try:
-            with trio.move_on_after(ANSWER_TIME):
+            with berth.lent, trio.move_on_after(ANSWER_TIME):
                 await _ask(berth.child, self._question)
                 self._has_answered = True
+                return True
+            if berth.lent.cancelled_caught:
+                # It was ended meanwhile, which says nothing about others.
                 return True
             if not self._has_answered:
                 self._is_deaf = True

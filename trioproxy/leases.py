@@ -6,6 +6,8 @@ child says can be attributed.  The same client gets the same child again when it
 further ones up to a limit, and a client that can't be asked anything shares one among all its calls.  A request that is no
 call (a list, a completion) needs no child for itself, since nobody is asked anything in the course of it.
 
+With `--stateless` no child is leased twice, but to the retry of a call that is parked in it.
+
 Who is the same client?  Modern requests have no session; what a legacy server learns in its handshake is a client's identity
 and its capabilities, so those are what has to agree.
 """
@@ -16,7 +18,7 @@ import json
 import math
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Final, NamedTuple
 
 import trio
@@ -87,6 +89,8 @@ class Leases:
     def __init__(self, config: Config, directory: Directory) -> None:
         self._config = config
         self._directory = directory
+        # Where each request stands alone, it is all that its child ever hears.
+        self._are_alone = config.stateless
         directory.room_makers.append(self._make_room)
         self._lanes: list[Lane] = []
         self._starting: dict[Client, int] = {}
@@ -102,20 +106,30 @@ class Leases:
           Unavailable: no child is free for too long.
           CommandFailed, ShuttingDown: no child could be started.
         """
-        is_call = request.method in _CALLS
-        exclusive = is_call and (envelope.log_level is not None or any(name in envelope.capabilities for name in _ASKABLE))
+        is_call = self._are_alone or request.method in _CALLS
+        is_asked = envelope.log_level is not None or any(name in envelope.capabilities for name in _ASKABLE)
+        exclusive = self._are_alone or (is_call and is_asked)
         if "requestState" in request.params:
             lane = self._find_parked(request.params["requestState"], principal)
         else:
             lane = await self._pick(_client(envelope, principal), is_call=is_call, exclusive=exclusive)
-        if is_call:
-            lane.holders += 1
-            lane.is_exclusive = exclusive
         try:
-            yield lane
+            with self._held(lane, exclusive=exclusive) if is_call else nullcontext():
+                yield lane
         finally:
-            lane.holders -= is_call
             self._changed.unpark_all()
+
+    @contextmanager
+    def _held(self, lane: Lane, *, exclusive: bool) -> Iterator[None]:
+        """Keep a child from those who must not share it."""
+        lane.holders += 1
+        lane.is_exclusive = exclusive
+        try:
+            yield
+        finally:
+            lane.holders -= 1
+            if self._are_alone and lane.is_idle:
+                lane.multiplex.close(ChildExited("the request is answered"))
 
     @asynccontextmanager
     async def listen(self, call: Call, principal: Principal | None = None) -> AsyncIterator[None]:
@@ -125,6 +139,12 @@ class Leases:
           Unavailable, CommandFailed, ShuttingDown: there is no child, and none could be started.
         """
         client = _client(call.envelope, principal)
+        if self._are_alone:
+            lane = await self._pick(client, is_call=True, exclusive=True)
+            with self._held(lane, exclusive=True):
+                lane.multiplex.attach(call)
+                yield
+            return
         if not any(True for _ in self._of(client)):
             await self._pick(client, is_call=False, exclusive=False)
         self._listens[call] = client

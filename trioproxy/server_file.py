@@ -15,6 +15,7 @@ server without its token would fail later, and say less.  To read the file again
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -73,7 +74,7 @@ class _Reading:
         self._environ = environ
         folder = file.path.resolve().parent
         workspace = folder.parent if folder.name in (".vscode", ".cursor") else folder
-        self._places = {"userHome": str(Path.home()), "workspaceFolder": str(workspace)}
+        self._places = {"userHome": os.path.expanduser("~"), "workspaceFolder": str(workspace)}
 
     def servers(self) -> dict[str, Entry]:
         try:
@@ -105,7 +106,7 @@ class _Reading:
             self._refuse(str(error), *where)
 
     def _read_command(self, entry: dict[str, Any], where: tuple[str, ...]) -> ChildConfig:
-        arguments = entry.get("args", [])
+        arguments = [] if entry.get("args") is None else entry["args"]
         if not isinstance(arguments, list):
             self._refuse("expected a list of strings", *where, "args")
         command = self._string(entry["command"], *where, "command")
@@ -118,12 +119,14 @@ class _Reading:
         return replace(self._child, argv=argv, environment=environment, cwd=self._child.cwd if cwd is None else Path(cwd))
 
     def _read_url(self, entry: dict[str, Any], where: tuple[str, ...]) -> RemoteConfig:
-        kind = entry.get("type", "http")
-        if kind not in _TRANSPORTS:
-            self._refuse(f"expected one of {', '.join(_TRANSPORTS)}", *where, "type")
+        transport, kind = self._remote.transport, entry.get("type")
+        if kind is not None:
+            if not isinstance(kind, str) or kind not in _TRANSPORTS:
+                self._refuse(f"expected one of {', '.join(_TRANSPORTS)}", *where, "type")
+            transport = _TRANSPORTS[kind]
         url = self._string(entry["url"], *where, "url")
         headers = (*self._remote.headers, *self._strings(entry, where, "headers").items())
-        return replace(self._remote, url=url, transport=_TRANSPORTS[kind], headers=headers)
+        return replace(self._remote, url=url, transport=transport, headers=headers)
 
     def _env_file(self, entry: dict[str, Any], where: tuple[str, ...]) -> dict[str, str]:
         """Return what the file that `envFile` names sets: a variable a line, as `NAME=value`."""

@@ -21,8 +21,8 @@ from urllib.parse import quote
 
 import trio
 
-from .config import ChildConfig, Config
-from .directory import Directory, default_source, open_directory
+from .config import DEFAULT, ChildConfig, Config
+from .directory import Directory, default_source, first_leaf, open_directory
 from .exchange import Exchange
 from .health import Health
 from .metrics import Metrics
@@ -35,8 +35,6 @@ from .tap import Tap
 
 logger = logging.getLogger("trioproxy.servers")
 
-DEFAULT: Final = "default"
-"""What the server without a name is called in reports."""
 _PAUSE_FIRST: Final = 1.0
 _PAUSE_LONGEST: Final = 30.0
 """Seconds before a named server that has failed is tried again: from the first, doubled each time, to the longest."""
@@ -49,6 +47,7 @@ class Served:
       prefix: what its paths begin with.
       directory: its sessions; None while it can't be served.
       failure: why it can't.
+      ends: how often a directory of it has ended since the server did not work.
     """
 
     def __init__(self, name: str, config: Config, entry: Entry | None) -> None:
@@ -59,6 +58,7 @@ class Served:
         self.directory: Directory | None = None
         self.health: Health | None = None
         self.failure: str | None = None
+        self.ends = 0
         self.settled = trio.Event()  # it works, or has shown that it doesn't
         self.unwanted = trio.Event()
 
@@ -69,8 +69,13 @@ class Served:
             return "failing" if self.failure else "starting"
         return self.directory.state
 
+    @property
+    def restarts(self) -> int:
+        """How many of its servers have ended by themselves."""
+        return self.ends + (0 if self.directory is None else self.directory.restarts)
+
     def paths(self) -> list[str]:
-        """Return the URL paths that clients are told."""
+        """Return the URL paths that clients are told, quoted as they are in a URL."""
         return [quote(path) for path in client_paths(self.config.endpoints, self.prefix)]
 
 
@@ -91,6 +96,7 @@ class Servers:
         self.on_change: Callable[[], None] = lambda: None
         self._served: dict[str, Served] = {}
         self._running: set[Served] = set()  # those that were taken away and still have calls, too
+        self._is_draining = False
 
     def __iter__(self) -> Iterator[Served]:
         return iter(self._served.values())
@@ -152,7 +158,8 @@ class Servers:
                 served.directory.kill_children()
 
     async def drain(self, timeout: float) -> None:
-        """Let no session in any more, and running calls finish."""
+        """Let no session in any more, and running calls finish; what fails meanwhile is not tried again."""
+        self._is_draining = True
         async with trio.open_nursery() as nursery:
             for served in self._running:
                 if served.directory is not None:
@@ -160,24 +167,24 @@ class Servers:
 
     async def _run(self, served: Served) -> None:
         """Serve a named server until it is unwanted."""
-        assert served.entry is not None
         pause = _PAUSE_FIRST
         try:
-            while not served.unwanted.is_set():
+            while not (served.unwanted.is_set() or self._is_draining):
                 began_at = trio.current_time()
                 try:
                     await self._run_once(served)
                 except* TrioproxyError as group:
-                    served.failure = str(_first(group))
+                    served.failure = str(first_leaf(group))
                     logger.error("%s: %s", served.name, served.failure)
-                    if self._config.exit_on_child_death and served.directory is not None and served.directory.restarts:
+                    # One that never worked has not died: it leaves the others alone.
+                    has_worked = served.directory is not None and served.directory.proven.is_set()
+                    if has_worked and self._config.exit_on_child_death:
                         raise
                 except* Exception as group:
-                    served.failure = repr(_first(group))
+                    served.failure = repr(first_leaf(group))
                     logger.exception("%s failed", served.name)
                 finally:
-                    served.directory = None
-                served.settled.set()
+                    self._note_end(served)
                 if served.unwanted.is_set():
                     return
                 self._refuse(served)
@@ -187,7 +194,15 @@ class Servers:
                     await served.unwanted.wait()
                 pause = min(2 * pause, _PAUSE_LONGEST)
         finally:
+            # Whoever waits for it waits in vain.
+            served.settled.set()
             self._running.discard(served)
+
+    def _note_end(self, served: Served) -> None:
+        if served.directory is not None:
+            served.ends += served.directory.restarts + 1
+            served.directory = None
+        served.settled.set()
 
     async def _run_once(self, served: Served) -> None:
         assert served.entry is not None
@@ -238,12 +253,6 @@ def _source_of(entry: Entry) -> Source:
     return CommandSource(entry) if isinstance(entry, ChildConfig) else RemoteSource(entry)
 
 
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 @asynccontextmanager
 async def open_servers(
     config: Config, entries: Mapping[str, Entry], metrics: Metrics, tap: Tap | None = None
@@ -259,7 +268,7 @@ async def open_servers(
     """
     async with AsyncExitStack() as stack:
         directory: Directory | None = None
-        if config.child is not None or config.create_server is not None:
+        if config.has_default:
             source = await stack.enter_async_context(open_source(default_source(config), config))
             directory = await stack.enter_async_context(open_directory(config, metrics, source, tap))
         nursery = await stack.enter_async_context(trio.open_nursery())

@@ -24,7 +24,8 @@ from .sources import OnStderr, Opening, Source
 from .transport import Transport
 
 if TYPE_CHECKING:
-    from .hub import Hub, Seat
+    from .hub import Hub
+    from .table import Seat
 
 stderr_logger = logging.getLogger("trioproxy.child")
 
@@ -40,6 +41,7 @@ class SharedSource:
         self._source = source
         self._by_principal = config.isolation == "principal"
         self._idle_limit = config.times.session_idle_timeout if self._by_principal else None
+        self._most = config.limits.max_sessions
         self._nursery = nursery
         self._hubs: dict[Principal | None, tuple[Hub, trio.CancelScope]] = {}
         self._opening = trio.Lock()
@@ -62,13 +64,18 @@ class SharedSource:
         try:
             async with self._opening:
                 if whose not in self._hubs:
-                    self._forget_empty()
+                    self._forget_some()
                     await self._nursery.start(self._keep_hub, whose)
             hub, _ = self._hubs[whose]
             async with hub.open_seat() as seat:
                 yield seat
         finally:
             self._claims[whose] -= 1
+            if not self._claims[whose]:
+                del self._claims[whose]
+                if whose in self._hubs:
+                    # Whoever has not been here for longest comes first.
+                    self._hubs[whose] = self._hubs.pop(whose)
 
     async def _keep_hub(
         self, whose: Principal | None, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -86,11 +93,15 @@ class SharedSource:
                 task_status.started()
                 await trio.sleep_forever()
 
-    def _forget_empty(self) -> None:
-        """Let go of those whose principal has not been here for so long that their server has ended."""
+    def _forget_some(self) -> None:
+        """Let go of those whose server has ended since their principal has been away, and of more where there are many.
+
+        A server that waits for its principal to come back counts as no session, and yet there may not be any number.
+        """
         for whose, (hub, scope) in list(self._hubs.items()):
-            if not self._claims[whose] and not hub.is_running:
-                del self._hubs[whose], self._claims[whose]
+            is_one_too_many = self._most is not None and len(self._hubs) >= self._most
+            if whose not in self._claims and (is_one_too_many or not hub.is_running):
+                del self._hubs[whose]
                 scope.cancel()
 
 

@@ -10,6 +10,7 @@ Not here: servers that several clients share (`shared_sources`).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -19,15 +20,17 @@ from urllib.parse import urlsplit
 
 import trio
 
-from .auth import AuthRequest, Principal
+from .auth import AuthRequest, HttpError, Principal
 from .child import open_child
 from .config import ChildConfig
 from .hooks import CreateServer, Opened
-from .protocol.errors import ChildError
+from .protocol.errors import ChildError, TrioproxyError
 from .transport import Received, Transport
 
 if TYPE_CHECKING:
     from .remote.settings import RemoteConfig
+
+logger = logging.getLogger("trioproxy.sources")
 
 OnStderr: TypeAlias = Callable[[str], None]
 
@@ -148,9 +151,16 @@ class CreatedSource:
         return False
 
     async def prepare(self, request: AuthRequest | None, principal: Principal | None, on_stderr: OnStderr) -> Opening:
-        """Ask the function; what it raises is the answer to the request."""
-        made = self._create_server(request, principal)
-        return _owned(await made if isawaitable(made) else made, self.name)
+        """Ask the function; what it raises of ours is the answer to the request."""
+        try:
+            made = self._create_server(request, principal)
+            return _owned(await made if isawaitable(made) else made, self.name)
+        except (TrioproxyError, HttpError):
+            raise
+        except Exception:
+            # One request may fail without the others; what it says is none of its client's business.
+            logger.exception("create_server failed")
+            raise TrioproxyError("create_server failed") from None
 
 
 class Owned:

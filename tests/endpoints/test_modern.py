@@ -32,9 +32,9 @@ from tests.modern import (
     request,
     tool_call,
 )
-from tests.proxies import descendants, open_test_proxy
+from tests.proxies import descendants, open_test_proxy, wait_gone
 from tests.puppet import MODERN_PUPPET, PUPPET, log, notification, progress, response
-from tests.serving import ask
+from tests.serving import ask, wait_until
 from tests.wire import Answer
 from trioproxy import exchange as exchange_module
 from trioproxy.config import LimitConfig, TimeConfig
@@ -797,6 +797,33 @@ async def test_without_sessions_modern_requests_are_served_as_ever(upstream: str
         asked = (await post(url, first)).json["result"]
         answer = await post(url, answer_all(first, asked, 2, ADA))
         assert answer.json["result"]["content"] == [{"type": "text", "text": "Hello, Ada!"}]
+
+
+async def test_without_sessions_a_child_of_the_handshake_era_serves_one_request_and_no_other() -> None:
+    """What it keeps from one is not there for the next, be it the same client; what is parked in it waits for its retry."""
+    async with open_demo("legacy", stateless=True) as url:
+        begun: list[int] = []
+        for number in range(3):
+            assert "result" in (await post(url, request("tools/list", number))).json
+            for child in begun:
+                await wait_gone(child)
+            begun = descendants(os.getpid())
+        # One that listens is left alone by the calls beside it.
+        async with open_post(url, listen("me", toolsListChanged=True)) as stream:
+            assert (await stream.next_message())["method"].endswith("acknowledged")
+            for number in range(2):
+                assert "result" in (await post(url, tool_call("add", number, {"a": 1, "b": 2}))).json
+            with trio.move_on_after(0.2):
+                raise AssertionError(await stream.next_message())
+
+
+async def test_without_sessions_no_two_requests_share_a_child_of_the_handshake_era() -> None:
+    async with open_demo("legacy", stateless=True, child={"spares": 0}) as url, trio.open_nursery() as nursery:
+        for number in range(3):
+            nursery.start_soon(post, url, tool_call("count", number, {"to": 1, "delay_ms": 2000}))
+        with trio.fail_after(10):
+            await wait_until(lambda: len(descendants(os.getpid())) == 3)
+        nursery.cancel_scope.cancel()
 
 
 # Answers in JSON only

@@ -251,6 +251,7 @@ async def test_sessions_opened_at_the_same_time_are_counted_too() -> None:
 # A handshake that does not come about
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_server_that_refuses_the_handshake_leaves_no_session_and_no_child() -> None:
     async with open_puppet() as proxy:
         answer = await post(proxy.url, initialize_request("refuse me"))

@@ -17,6 +17,7 @@ from trioproxy.protocol.messages import (
     RequestId,
     Response,
     find_request_answered,
+    number_request,
     parse_body,
     parse_line,
     parse_result,
@@ -350,3 +351,22 @@ def test_a_large_message_that_has_gone_on_keeps_its_bytes_and_who_it_is_for() ->
     slim(small)
     assert isinstance(small, Request)
     assert small.params == {"arguments": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("came", "goes"),
+    [
+        (b'"params":{"_meta":{"progressToken":1},"_meta":{}}', b'"params":{"_meta":{},"_meta":{}}'),
+        (b'"params":{"_meta":{"\\u0070rogressToken":1},"_meta":{}}', b'"params":{"_meta":{},"_meta":{}}'),
+        (b'"params":{"_meta":{"progressToken":1}},"params":{}', b'"params":{"_meta":{}},"params":{}'),
+        (b'"params":{"_meta":{"progressToken":1.0}}', b'"params":{"_meta":{}}'),
+        (b'"params":{"progressToken":1}', b'"params":{"progressToken":1}'),
+        (b'"params":{"_meta":{"progressToken":"a"},"_meta":{"progressToken":"b"}}', None),
+    ],
+)
+def test_no_progress_token_but_ours_is_left_wherever_a_reader_may_look_for_one(came: bytes, goes: bytes | None) -> None:
+    """Of a member that comes twice, which one counts is up to the reader (RFC 8259 §4)."""
+    request = parse_line(b'{"jsonrpc":"2.0","id":5,"method":"x",%b}' % came)
+    assert type(request) is Request
+    goes = goes or b'"params":{"_meta":{"progressToken":9},"_meta":{"progressToken":9}}'
+    assert number_request(request, 9) == b'{"jsonrpc":"2.0","id":9,"method":"x",%b}' % goes

@@ -76,8 +76,9 @@ def test_an_origin_has_a_port_whether_it_is_said_or_not() -> None:
     assert origin(urlsplit("http://h")) == ("http", "h", 80)
 
 
-def test_the_query_of_a_url_is_not_shown() -> None:
+def test_neither_the_query_of_a_url_is_shown_nor_a_password() -> None:
     assert shown_url("http://h/a?apiKey=secret?x") == "http://h/a"
+    assert shown_url("http://me:secret@h/a@b?c=@") == "http://h/a@b"
 
 
 def test_a_query_keeps_what_was_in_it() -> None:

@@ -17,7 +17,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ..config import AuthConfig
 from ..http_client import HttpClient, open_http_client
@@ -48,10 +48,11 @@ class Authenticator:
         self.describe(endpoints)
 
     def describe(self, endpoints: Sequence[str]) -> None:
-        """Serve metadata for just `endpoints`, the paths that are served, the most important one first."""
+        """Serve metadata for just `endpoints`, quoted as they are in a URL, the most important one first."""
         # The whole server, and each endpoint, the first of which stands for the whole.
         names = ("", *endpoints) if self._config.oauth_issuer else ()
-        self._endpoints = {metadata_path(name): name or next(iter(endpoints), "") for name in names}
+        # What a request asks for has been unquoted.
+        self._endpoints = {unquote(metadata_path(name)): name or next(iter(endpoints), "") for name in names}
         self.metadata_paths = frozenset(self._endpoints)
 
     async def authenticate(self, request: AuthRequest) -> Principal | None:
@@ -116,8 +117,7 @@ class Authenticator:
     def _metadata_url(self, request: AuthRequest) -> str:
         if not self._endpoints:
             return ""
-        known = self._endpoints.values()
-        endpoint = request.path if request.path in known else next(iter(known))
+        endpoint = self._endpoints.get(metadata_path(request.path)) or next(iter(self._endpoints.values()))
         resource = urlsplit(self._resource(request, endpoint))
         prefix = urlsplit(request.base_url).path
         return f"{resource.scheme}://{resource.netloc}{prefix}{metadata_path(endpoint)}"
@@ -143,7 +143,7 @@ async def open_authenticator(
     Nobody is asked anything yet: that an issuer or an authentication server is away is no reason not to start.
 
     Args:
-      endpoints: the paths that are served, the most important one first.
+      endpoints: the paths that are served, quoted as they are in a URL, the most important one first.
       client: with which to ask, instead of one that trusts whom the system trusts.
 
     Raises:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import trio
+
+from ..directory import LAST_WORDS
 from ..exchange import Exchange
 from ..protocol.errors import MethodNotAllowed
-from ..servers import DEFAULT, Served, Servers
+from ..servers import Served, Servers
 
 _ALLOW = ((b"allow", b"GET, HEAD"),)
 
@@ -30,9 +33,18 @@ class Status:
     async def health(self, exchange: Exchange) -> None:
         """Serve `/healthz`."""
         _check_method(exchange)
-        reports = {served.name: await _report(served) for served in self._servers}
-        states = {name: report["state"] for name, report in reports.items()}
-        is_ready = states[DEFAULT] == "ready" if DEFAULT in states else "ready" in states.values()
+        default = self._servers.default
+        reports: dict[str, dict[str, Any]] = {served.name: {} for served in self._servers}
+
+        async def report(served: Served) -> None:
+            reports[served.name] = await _report(served)
+
+        # All at once, since each may take its time; and there may be others when that is over.
+        async with trio.open_nursery() as nursery:
+            for served in self._servers:
+                nursery.start_soon(report, served)
+        deciding = reports.values() if default is None else [reports[default.name]]
+        is_ready = any(report["state"] == "ready" for report in deciding)
         body = {"status": "ok" if is_ready else "unavailable", "servers": reports}
         await exchange.respond_value(200 if is_ready else 503, body, ((b"cache-control", b"no-store"),))
 
@@ -40,19 +52,24 @@ class Status:
 async def _report(served: Served) -> dict[str, Any]:
     directory = served.directory
     if directory is None:
-        last_exit = served.failure
-        return {"state": served.state, "restarts": 0, "last_exit": last_exit, "sessions": 0, "saturation": 0.0}
+        last_exit = _first_line(served.failure)
+        return {"state": served.state, "restarts": served.restarts, "last_exit": last_exit, "sessions": 0, "saturation": 0.0}
     state = directory.state
     if state == "ready" and served.health is not None and not await served.health.is_answering():
         state = "unresponsive"
     limit = served.config.limits.max_sessions
     return {
         "state": state,
-        "restarts": directory.restarts,
-        "last_exit": directory.last_exit,
+        "restarts": served.restarts,
+        "last_exit": _first_line(directory.last_exit),
         "sessions": len(directory),
         "saturation": round(len(directory) / limit if limit else 0.0, 4),
     }
+
+
+def _first_line(how: str | None) -> str | None:
+    """Return how a server ended, without its last words: they may say what is not for everybody, and we are."""
+    return how and how.partition("\n")[0].removesuffix(LAST_WORDS)
 
 
 def _check_method(exchange: Exchange) -> None:

@@ -17,7 +17,7 @@ from .errors import InvalidRequest, ParseError
 from .json_text import decode, expect_end, scan, skip_space
 from .lines import OversizedLine
 from .meta_keys import PROTOCOL_VERSION
-from .splice import Path, Remove, splice
+from .splice import REMOVE, Path, Remove, splice
 
 RequestId: TypeAlias = str | int
 ProgressToken: TypeAlias = str | int
@@ -156,8 +156,11 @@ def number_request(request: Request, number: int) -> bytes:
     raw, ours = request.raw, b"%d" % number
     edits: dict[Path, bytes | Remove] = {("id",): ours}
     if request.progress_token is not None:
-        edits["params", "_meta", "progressToken"] = ours
-    elif (match := _REQUEST_HEAD.match(raw)) and raw.count(b'"id"') == 1 and not _DISGUISED.search(raw):
+        edits[_PROGRESS_TOKEN] = ours
+    elif b"progressToken" in raw or _DISGUISED.search(raw):
+        # One that is none, or that stands where only some readers look for it, could be another request's number.
+        edits[_PROGRESS_TOKEN] = REMOVE
+    elif (match := _REQUEST_HEAD.match(raw)) and raw.count(b'"id"') == 1:
         # Nothing else in it could be taken for its id, not even something deep inside.
         start, end = match.span(1)
         return raw[:start] + ours + raw[end:]
@@ -203,6 +206,7 @@ _RESPONSE_HEAD: Final = re.compile(
     rb'\s*\{\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*' + _ID + rb'\s*,\s*"(result|error)"\s*:'
 )
 _REQUEST_HEAD: Final = re.compile(rb'\s*\{\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*' + _ID + rb'\s*,\s*"method"\s*:')
+_PROGRESS_TOKEN: Final = ("params", "_meta", "progressToken")
 _DISGUISED: Final = re.compile(rb"\\u00[4-7]")
 """The escape of a letter, which nobody needs; with it a name could be any other and not look like it."""
 # TypeScript SDK: {"result":{…},"jsonrpc":"2.0","id":1}.  The last brace closes the message itself, and no brace stands

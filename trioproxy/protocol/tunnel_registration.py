@@ -128,7 +128,7 @@ def socket_pause(failures: int, chance: float) -> float:
 
 def _backoff(first: float, longest: float, failures: int, chance: float) -> float:
     # No power of two is too large for an int, but for a float it is.
-    return min(longest, first * 2 ** min(failures, 16)) * (0.75 + 0.5 * chance)
+    return float(min(longest, first * 2 ** min(failures, 16)) * (0.75 + 0.5 * chance))
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -6,9 +6,11 @@ where: user, password and fragment have no place in it.  Its query may hold a ke
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlencode, urlsplit
 
+_USER = re.compile(r"://[^/?#]*@")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -48,8 +50,8 @@ def origin(parts: SplitResult) -> tuple[str, str, int]:
 
 
 def shown_url(text: str) -> str:
-    """Return what may be shown of a URL: all but its query."""
-    return text.partition("?")[0]
+    """Return what may be shown of a URL: all but its query, and a user with a password, who has no place in it."""
+    return _USER.sub("://", text, count=1).partition("?")[0]
 
 
 def add_query(text: str, name: str, value: str) -> str:

@@ -251,3 +251,12 @@ def test_a_ping_of_either_side_is_answered() -> None:
     assert party.ask("A", request("ping", 5)) == 1
     assert party.tell(response(1)) == {"A": [response(5)]}
     assert party.hear(request("ping", "p")) == ({}, [{"jsonrpc": "2.0", "id": "p", "result": {}}])
+
+
+@pytest.mark.parametrize("method", ["initialize", "resources/unsubscribe", "logging/setLevel", "tasks/cancel"])
+def test_what_is_looked_at_when_it_is_asked_for_does_not_get_past_as_a_notification(method: str) -> None:
+    """Some servers look at the method alone, and would take it for a request of all."""
+    party = Party("A")
+    party.shake_hands("A")
+    assert party.say("A", notification(method, taskId="theirs", uri="file:///theirs", level="debug")) == []
+    assert party.skipped == {"unexpected": 1}

@@ -14,9 +14,8 @@ from ..errors import InvalidParams
 from ..messages import Notification, Request, RequestId, Response
 from ..meta_keys import SUBSCRIPTION_ID
 from ..outbox import Outbox, encode
+from ..resources import RESOURCE_UPDATED, is_within
 from ..splice import splice
-
-RESOURCE_UPDATED: Final = "notifications/resources/updated"
 
 _LIST_CHANGED: Final = {
     "notifications/prompts/list_changed": ("promptsListChanged", "prompts"),
@@ -27,9 +26,6 @@ _LIST_CHANGED: Final = {
 
 CHANGES: Final = frozenset({*_LIST_CHANGED, RESOURCE_UPDATED})
 """What an open `subscriptions/listen` can carry."""
-
-
-_SEPARATORS: Final = ("/", "?", "#")
 
 
 class _Listen:
@@ -54,7 +50,7 @@ class _Listen:
         if notification.method != RESOURCE_UPDATED:
             return _LIST_CHANGED[notification.method][0] in self.kinds
         uri = notification.params.get("uri")
-        return type(uri) is str and any(_is_within(uri, subscribed) for subscribed in self.uris)
+        return type(uri) is str and any(is_within(uri, subscribed) for subscribed in self.uris)
 
 
 class _Subscription:
@@ -172,10 +168,3 @@ class Subscriptions:
 def _promises(capabilities: dict[str, Any], name: str, part: str) -> bool:
     capability = capabilities.get(name)
     return type(capability) is dict and capability.get(part) is True
-
-
-def _is_within(uri: str, subscribed: str) -> bool:
-    """Whether `uri` is what was subscribed to, or a "sub-resource" of it (ResourceUpdatedNotificationParams)."""
-    return uri == subscribed or (
-        uri.startswith(subscribed) and (subscribed.endswith(_SEPARATORS) or uri[len(subscribed)] in _SEPARATORS)
-    )

@@ -55,6 +55,7 @@ from ..messages import (
 from ..meta_keys import SUBSCRIPTION_ID
 from ..outbox import encode
 from ..own_messages import CANCELLED, refusal
+from ..resources import RESOURCE_UPDATED, SUBSCRIBE, UNSUBSCRIBE
 from ..routing import PROGRESS
 from ..splice import splice
 from ..translation import Related
@@ -63,13 +64,15 @@ from .flights import MAX_IN_FLIGHT, Flight, Flights
 from .handshake import Handshake
 from .logs import LOG_MESSAGE, SET_LEVEL, Logs
 from .questions import Questions
-from .subscriptions import RESOURCE_UPDATED, SUBSCRIBE, UNSUBSCRIBE, Subscriptions
+from .subscriptions import Subscriptions
 from .tasks import PREFIX, TASK_STATUS, Tasks, is_related
 
 __all__ = ["Client", "Sharing", "Step"]
 
 _NEVER_PASSED: Final = frozenset(("notifications/initialized", "notifications/roots/list_changed", TASK_STATUS))
 """What a client may say, and the server must not hear: it would be taken to be about all of them."""
+_ONLY_ASKED: Final = frozenset(("initialize", SUBSCRIBE, UNSUBSCRIBE, SET_LEVEL))
+"""Requests, with those about tasks, that are looked at here.  One without an id is none, and some servers would obey it."""
 _LIST_CHANGED: Final = frozenset(f"notifications/{kind}/list_changed" for kind in ("prompts", "resources", "tools"))
 _COMPLETE: Final = "notifications/elicitation/complete"
 _URL_ELICITATION_REQUIRED: Final = -32042
@@ -130,6 +133,8 @@ class Sharing:
             self._cancel(client, message, now)
         elif message.method == PROGRESS:
             self._note(self._questions.report(client, message), "unexpected")
+        elif message.method in _ONLY_ASKED or message.method.startswith(PREFIX):
+            self.skipped["unexpected"] += 1
         elif message.method not in _NEVER_PASSED:
             self._outbox.to_server(message.raw)
         return self._outbox.empty()

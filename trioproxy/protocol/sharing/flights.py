@@ -18,7 +18,6 @@ from ..messages import ProgressToken, Request, RequestId, Response, number_reque
 from ..meta_keys import LOG_LEVEL
 from ..outbox import encode
 from ..own_messages import LISTEN, cancelled_notification
-from ..splice import REMOVE, splice
 from .clients import Client, Outbox
 
 LINGER_TIME: Final = 10.0
@@ -27,8 +26,6 @@ MAX_IN_FLIGHT: Final = 10_000
 """Requests that one client may have in flight."""
 
 Reader: TypeAlias = Callable[[Response], None]
-
-_TOKEN: Final = ("params", "_meta", "progressToken")
 
 
 class Flight:
@@ -89,9 +86,6 @@ class Flights:
     def take_off(self, client: Client, request: Request, reader: Reader | None = None) -> None:
         """Send a client's request on its way."""
         flight = Flight(self._last_number + 1, client, request, reader)
-        if flight.token is None and (b"progressToken" in request.raw or b"\\u00" in request.raw):
-            # A token that is none, or that stands where only some readers look for it, could be somebody else's number.
-            request = request._replace(raw=splice(request.raw, {_TOKEN: REMOVE}))
         self._outbox.to_server(number_request(request, flight.number))
         self._last_number = flight.number
         self._flights[flight.number] = flight

@@ -11,16 +11,12 @@ from typing import Final
 from ..errors import Unavailable, error_response
 from ..messages import Notification, Request, Response
 from ..outbox import encode
+from ..resources import UNSUBSCRIBE, is_within
 from .clients import Client, Outbox
 from .flights import Flights
 
-SUBSCRIBE: Final = "resources/subscribe"
-UNSUBSCRIBE: Final = "resources/unsubscribe"
-RESOURCE_UPDATED: Final = "notifications/resources/updated"
 MAX_SUBSCRIPTIONS: Final = 1000
 """Resources that one client may be subscribed to."""
-
-_SEPARATORS: Final = ("/", "?", "#")
 
 
 class Subscriptions:
@@ -102,10 +98,3 @@ class Subscriptions:
         if not clients:
             del self._wanted[uri]
             self._agreed.discard(uri)
-
-
-def is_within(uri: str, subscribed: str) -> bool:
-    """Whether `uri` is what was subscribed to, or a "sub-resource" of it (ResourceUpdatedNotificationParams)."""
-    return uri == subscribed or (
-        uri.startswith(subscribed) and (subscribed.endswith(_SEPARATORS) or uri[len(subscribed)] in _SEPARATORS)
-    )
