@@ -427,6 +427,7 @@ async def test_half_a_body_is_answered_with_400() -> None:
         await client.stream.send_eof()
         response = await next_answer(client)
         assert (response.status, is_json_rpc_error(response)) == (400, True)
+        assert "the body ended 2 bytes before it was announced to" in response.json["error"]["message"]
 
 
 # One request after the other
@@ -490,6 +491,88 @@ async def test_a_body_that_was_read_leaves_the_connection_open() -> None:
             assert (await ask(client, POST + b"Content-Length: %d\r\n\r\n" % size + b"x" * size)).body == b"x" * size
         chunked = POST + CHUNKED + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nTrailer: 1\r\n\r\n"
         assert (await ask(client, chunked)).body == b"abcde"
+
+
+HELLO = POST + b"Content-Length: 5\r\n\r\nhello"
+CONVERSATION = [
+    HELLO,
+    HELLO,
+    OK,
+    HELLO,
+    POST + b"Content-Length: 0\r\n\r\n",
+    POST + CHUNKED + b"5\r\nhello\r\n0\r\n\r\n",
+    POST + b"Content-Length: 300000\r\n\r\n" + b"x" * 300_000,
+    b"PUT / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    HELLO + HELLO + OK,
+    HELLO,
+]
+
+
+@pytest.mark.parametrize("first", [1, len(POST), len(POST) + 10, len(HELLO) - 3, 1_000_000])
+async def test_a_conversation_is_the_same_however_its_requests_are_cut(first: int) -> None:
+    async with serving(mixed) as listener, wire.connect(listener.url) as client:
+        heard = []
+        for data in CONVERSATION:
+            await client.stream.send_all(data[:first])
+            await wait_all_tasks_blocked()
+            if data[first:]:
+                await client.stream.send_all(data[first:])
+            for _ in range(data.count(b" HTTP/1.1")):
+                response = await next_answer(client)
+                heard.append((response.status, response.body, "connection" in response.headers))
+    bodies = [b"hello"] * 4 + [b"", b"hello", b"x" * 300_000, b"late"] + [b"hello"] * 4
+    assert heard == [(200, body, False) for body in bodies]
+
+
+async def test_an_application_that_answers_twice_is_heard_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def twice(scope: Any, receive: Any, send: Any) -> None:
+        await echo(scope, receive, send)
+        await answer(send, 200, b"again")
+
+    async with serving(twice) as listener, wire.connect(listener.url) as client:
+        assert (await ask(client, HELLO)).body == b"hello"
+        assert (await ask(client, HELLO)).body == b"hello"
+    assert [record.message for record in caplog.records] == ["POST / failed"] * 2
+
+
+async def test_who_has_answered_has_nothing_to_wait_for() -> None:
+    heard: list[str] = []
+
+    async def curious(scope: Any, receive: Any, send: Any) -> None:
+        await echo(scope, receive, send)
+        heard.append((await receive())["type"])
+
+    async with serving(curious) as listener, wire.connect(listener.url) as client:
+        assert (await ask(client, HELLO)).body == b"hello"
+        assert (await ask(client, HELLO)).body == b"hello"
+    assert heard == ["http.disconnect"] * 2
+
+
+async def test_a_stream_may_answer_half_a_body() -> None:
+    async def impatient(scope: Any, receive: Any, send: Any) -> None:
+        first = await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": first["body"], "more_body": True})
+        rest = await receive()
+        await send({"type": "http.response.body", "body": rest["body"]})
+
+    async with serving(impatient) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(HELLO[:-2])
+        await wait_all_tasks_blocked()
+        await client.stream.send_all(HELLO[-2:])
+        response = await next_answer(client)
+        # When it began, nobody knew that the rest would be read.
+        assert (response.body, response.headers["connection"]) == (b"hello", "close")
+
+
+async def test_a_stream_may_begin_before_a_body_is_read() -> None:
+    async def hasty(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"you say ", "more_body": True})
+        await send({"type": "http.response.body", "body": (await receive())["body"]})
+
+    async with serving(hasty) as listener, wire.connect(listener.url) as client:
+        assert (await ask(client, HELLO)).body == b"you say hello"
 
 
 async def test_a_client_may_close_with_its_last_request() -> None:

@@ -11,6 +11,10 @@ Here the application runs in the connection's own task and *pulls*: `receive` re
 TCP itself slows down a client that sends faster than it is read; an early answer simply stops reading; and who waits for
 `http.disconnect` waits for the socket.  It is also less work: no task, no channel and one write for an answer.
 
+A *plain* request (`heads`), and an answer that is whole when it begins, pass without h11, which has read and written their
+heads once and is not asked again.  Everything else is h11's; where it turns out to be so only on the way, as when an answer
+becomes a stream, h11 is brought to where it would be, and goes on (`_let_h11`).
+
 What stays hypercorn's: its configuration and limits, its TLS, its worker context, the application's wrapper, and the
 `TCPServer` that this one is.  HTTP/2, h2c and WebSocket are not served; MCP has no use for them.
 """
@@ -27,7 +31,6 @@ from contextlib import suppress
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, Final
-from urllib.parse import unquote
 
 import h11
 import trio
@@ -35,6 +38,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import parse_socket_addr
 
+from .heads import Head, Headers, Heads, pretend_plain, write_plain
 from .metrics import Metrics
 from .protocol.errors import BodyTooSlow, InvalidRequest, TrioproxyError, error_response, status_and_code
 
@@ -43,6 +47,7 @@ logger = logging.getLogger("trioproxy.connection")
 AT_ONCE: Final = "trioproxy.at_once"
 """An ASGI extension of ours: a whole response sent by whoever has it, in whichever task that is."""
 READ_SIZE: Final = 64 * 1024
+_PIECE_SIZE: Final = 256 * 1024
 HEAD_TIME: Final = 10.0
 """Seconds for a request's head to arrive once it has begun to."""
 BODY_TIME: Final = 60.0
@@ -58,9 +63,6 @@ _TLS_WRITE_SIZE: Final = 64 * 1024
 _REASON_SHOWN: Final = 200
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _QUOTED_LINE: Final = re.compile(r"(illegal (?:header|request) line): .*", re.DOTALL)
-_ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
-
-Headers = list[tuple[bytes, bytes]]
 
 
 class ClientGone(OSError):
@@ -73,6 +75,7 @@ class Worker(WorkerContext):
     def __init__(self, metrics: Metrics) -> None:
         super().__init__(None)
         self.metrics: Final = metrics
+        self.heads: Final = Heads()
         self.connections: set[Connection] = set()
 
     async def sweep(self) -> None:
@@ -111,11 +114,13 @@ class Connection(TCPServer):
         self._scope_of_life = trio.CancelScope()
         self._fd = -1
         self._malformed: str | None = None  # what was wrong with a request's body
-        self._head: list[bytes] = []  # of a response, held back until its first bytes of body
+        self._begun: tuple[int, Headers] | None = None  # a response, held back until its first bytes of body
         self._answer_started = False
         self._unsent = b""  # of an answer that was sent at once
-        self._request: h11.Request | None = None
-        self._headers: Headers = []
+        self._is_head = False  # the request is HEAD
+        self._is_plain = False  # h11 has not seen the request that is served
+        self._remaining = 0  # of the body of a plain request, to be handed over
+        self._piece = b""  # the first of it, which has come with its head
         self._owes_end = False  # `receive` is still to say that the request has no body
         self._lost = False
         self._socket: Any = None
@@ -179,22 +184,25 @@ class Connection(TCPServer):
         }
 
     async def _serve(self) -> None:
-        while (request := await self._next_request()) is not None:
-            await self._answer(request)
-            http = self._http
-            if http.our_state is not h11.DONE or http.their_state is not h11.DONE or self._lost:
+        http = self._http
+        while (head := await self._next_request()) is not None:
+            await self._answer(head)
+            if self._lost or self.context.terminated.is_set():
                 break
-            if self.context.terminated.is_set():
+            if self._is_plain:
+                # It has had its whole answer, or h11 would have taken over.
+                continue
+            if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
                 break
             http.start_next_cycle()
         await self._linger()
 
     # Requests
 
-    async def _next_request(self) -> h11.Request | None:
+    async def _next_request(self) -> Head | None:
         """Return the next request's head; None if there is none to come, or none that can be served."""
         http = self._http
-        self._request = None
+        self._is_head = self._is_plain = False
         event: Any = None
         refusal: tuple[TrioproxyError, int] | None = None
         try:
@@ -203,7 +211,12 @@ class Connection(TCPServer):
                 self._is_idle = True
                 self.deadline = trio.current_time() + self.config.keep_alive_timeout
                 while event is h11.NEED_DATA and not self.context.terminated.is_set():
-                    http.receive_data(await self._read())
+                    data = await self._read()
+                    if not http.trailing_data[0] and (plain := self.context.heads.find(data)):
+                        self._is_idle = False
+                        self.deadline = math.inf
+                        return self._begin_plain(*plain)
+                    http.receive_data(data)
                     # However slowly it drips, a head has one deadline from its first byte.
                     self.deadline = min(self.deadline, trio.current_time() + HEAD_TIME)
                     event = http.next_event()
@@ -214,7 +227,7 @@ class Connection(TCPServer):
                 await trio.lowlevel.checkpoint()
             if type(event) is not h11.Request:
                 return None
-            self._request = event
+            self._is_head = event.method == b"HEAD"
             refusal = self._look_at(event)
         except h11.RemoteProtocolError as error:
             self._is_idle = False
@@ -223,13 +236,26 @@ class Connection(TCPServer):
         if refusal is not None:
             await self._refuse(*refusal)
             return None
-        return self._request
+        return Head.of(event)
+
+    def _begin_plain(self, head: Head, length: int, piece: bytes) -> Head:
+        self._is_plain = True
+        self._owes_end = not length
+        self._remaining, self._piece = length, piece
+        return head
+
+    def _let_h11(self) -> None:
+        """Let h11 see to a plain request from here on, since its answer will be no plain one."""
+        if self._is_plain:
+            self._is_plain = False
+            pretend_plain(self._http, self._remaining)
+            if self._piece:
+                self._http.receive_data(self._piece)
 
     def _look_at(self, request: h11.Request) -> tuple[TrioproxyError, int] | None:
         """Note whether a body will follow; return what is wrong with the request though h11 accepts it, and a status."""
-        # As `list(request.headers)`, which takes three times as long.
-        self._headers = headers = [(name.lower(), value) for name, value in request.headers.raw_items()]
-        framing = [value for name, value in headers if name in _FRAMING]
+        headers = request.headers.raw_items()
+        framing = [value for name, value in headers if name.lower() in _FRAMING]
         if len(framing) > 1:
             # The stuff of request smuggling (RFC 9112 §6.1).  h11 has refused or joined two of the same name.
             return InvalidRequest("Content-Length and Transfer-Encoding exclude each other"), 400
@@ -237,7 +263,7 @@ class Connection(TCPServer):
         if version != b"1.1":
             if not version.startswith(b"1."):
                 return InvalidRequest(f"HTTP/{version.decode()} is not spoken here, but HTTP/1.1 is"), 505
-            if version > b"1.1" and not any(name == b"host" for name, _ in headers):
+            if version > b"1.1" and not any(name.lower() == b"host" for name, _ in headers):
                 return InvalidRequest("Missing mandatory Host: header"), 400
         self._owes_end = not framing or framing[0] == b"0"
         if self._owes_end:
@@ -245,17 +271,17 @@ class Connection(TCPServer):
             self._http.next_event()
         return None
 
-    async def _read(self) -> bytes:
-        """Return the next bytes, b"" at the end."""
+    async def _read(self, size: int = READ_SIZE) -> bytes:
+        """Return the next bytes, at most so many; b"" at the end."""
         data: bytes | None = None
         while data is None:
             if self._tls:
-                data = bytes(await self.stream.receive_some(READ_SIZE))
+                data = bytes(await self.stream.receive_some(size))
             else:
                 # In this order there is one round of the scheduler and one system call for each piece.
                 await trio.lowlevel.wait_readable(self._fd)
                 try:
-                    data = os.read(self._fd, READ_SIZE)
+                    data = os.read(self._fd, size)
                 except BlockingIOError:
                     continue
         self.context.metrics.received += len(data)
@@ -272,21 +298,19 @@ class Connection(TCPServer):
         self._is_expired = not self._is_idle or bool(self._http.trailing_data[0])
         self._scope_of_life.cancel()
 
-    async def _answer(self, request: h11.Request) -> None:
+    async def _answer(self, head: Head) -> None:
         self._answer_started = False
+        self._begun = None
         self._body_deadline = None
-        target, headers = request.target, self._headers
-        if not target.startswith(b"/"):
-            target, headers = _origin_form(target, headers)
-        path, _, query = target.partition(b"?")
         scope = {
             **self._scope,
-            "http_version": request.http_version.decode(),
-            "method": request.method.decode(),
-            "path": unquote(path.decode("latin-1")),
-            "raw_path": path,
-            "query_string": query,
-            "headers": headers,
+            "http_version": head.version,
+            "method": head.method,
+            "path": head.path,
+            "raw_path": head.raw_path,
+            "query_string": head.query,
+            # The application's own, since the head may be remembered.
+            "headers": [*head.headers],
             "state": {},
         }
         try:
@@ -301,6 +325,7 @@ class Connection(TCPServer):
 
     async def _refuse(self, error: TrioproxyError, status: int | None = None) -> None:
         """Answer what never reached the application, or what it left without an answer; no other request follows."""
+        self._let_h11()
         if self._lost or self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
         if status is None:
@@ -309,21 +334,23 @@ class Connection(TCPServer):
         body = error_response(error, None)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         pieces = [self._http.send(h11.Response(status_code=status, headers=[*headers, (b"connection", b"close"), _date()]))]
-        if not self._is_head():
+        if not self._is_head:
             pieces.append(self._http.send(h11.Data(data=body)))
         pieces.append(self._http.send(h11.EndOfMessage()))
         with suppress(ClientGone):
             await self._write(pieces)
 
-    def _is_head(self) -> bool:
-        return self._request is not None and self._request.method == b"HEAD"
-
     async def _receive(self) -> dict[str, Any]:
         """ASGI's `receive`: what has come of the body, and after its end the client's leaving."""
         http = self._http
+        if self._is_plain and self._remaining:
+            return await self._receive_plain()
         if self._owes_end:
             self._owes_end = False
             return {"type": "http.request", "body": b"", "more_body": False}
+        if self._is_plain and self._answer_started:
+            return {"type": "http.disconnect"}
+        self._let_h11()
         pieces: list[bytes] = []
         while http.their_state is h11.SEND_BODY and not self._lost:
             try:
@@ -336,7 +363,7 @@ class Connection(TCPServer):
                 else:
                     if http.they_are_waiting_for_100_continue:
                         await self._write([http.send(h11.InformationalResponse(status_code=100, headers=[]))])
-                    await self._read_body()
+                    http.receive_data(await self._read_body())
             except h11.RemoteProtocolError as error:
                 self._malformed = _reason(error)
                 return {"type": "http.disconnect"}
@@ -345,13 +372,27 @@ class Connection(TCPServer):
         await self._wait_gone()
         return {"type": "http.disconnect"}
 
-    async def _read_body(self) -> None:
+    async def _receive_plain(self) -> dict[str, Any]:
+        """The same for a body of so many bytes, of which no more is read than there is: what follows is another request."""
+        piece, self._piece = self._piece, b""
+        try:
+            piece = piece or await self._read_body(min(self._remaining, _PIECE_SIZE))
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            self._lost = True
+            return {"type": "http.disconnect"}
+        if not piece:
+            self._malformed = f"the body ended {self._remaining} bytes before it was announced to"
+            return {"type": "http.disconnect"}
+        self._remaining -= len(piece)
+        return {"type": "http.request", "body": piece, "more_body": self._remaining > 0}
+
+    async def _read_body(self, size: int = READ_SIZE) -> bytes:
         # Whoever sweeps the connections enforces it: a scope for each body would cost as much as parsing its head.
         if self._body_deadline is None:
             self._body_deadline = trio.current_time() + BODY_TIME
         self.deadline = self._body_deadline
         try:
-            self._http.receive_data(await self._read())
+            return await self._read(size)
         finally:
             self.deadline = math.inf
 
@@ -378,26 +419,39 @@ class Connection(TCPServer):
         """
         if self._lost:
             raise ClientGone("the client has closed the connection")
-        http = self._http
         if message["type"] == "http.response.start":
             # ASGI allows pairs to be lists; what is cached has to be hashable.
-            self._start(message["status"], [*map(tuple, message.get("headers", ()))])
+            self._begun = message["status"], [*map(tuple, message.get("headers", ()))]
             return
-        pieces, self._head = self._head, []
-        body = message.get("body", b"")
-        if body and not self._is_head():
-            pieces += http.send_with_data_passthrough(h11.Data(data=body)) or ()
-        if not message.get("more_body", False):
-            pieces += http.send_with_data_passthrough(h11.EndOfMessage()) or ()
-        await self._write(pieces)
+        await self._write(self._render(message.get("body", b""), more=message.get("more_body", False)))
 
-    def _start(self, status: int, headers: Headers) -> None:
+    def _render(self, body: bytes, *, more: bool) -> Sequence[bytes]:
+        """Return the next piece of the response, which opens with its head."""
+        begun, self._begun = self._begun, None
+        if self._is_plain:
+            if self._answer_started:
+                raise RuntimeError("the response is complete")
+            if begun is not None and not (more or self._remaining or self.context.terminated.is_set()):
+                whole = write_plain(*begun, _date(), body)
+                if whole is not None:
+                    self._answer_started = True
+                    return [whole]
+            self._let_h11()
+        pieces = [] if begun is None else [self._start(*begun)]
+        if body and not self._is_head:
+            pieces += self._http.send_with_data_passthrough(h11.Data(data=body)) or ()
+        if not more:
+            pieces += self._http.send_with_data_passthrough(h11.EndOfMessage()) or ()
+        return pieces
+
+    def _start(self, status: int, headers: Headers) -> bytes:
         headers = [*headers, _date()]
         if self._http.their_state is h11.SEND_BODY or self.context.terminated.is_set():
             # The rest of the body will not be read, so that nothing else can be on this connection.
             headers.append((b"connection", b"close"))
-        self._head = [self._http.send(_response(status, tuple(headers)))]
+        head = self._http.send(_response(status, tuple(headers)))
         self._answer_started = True
+        return head
 
     def _answer_at_once(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole response as far as the socket takes it now; `_flush` sends the rest.
@@ -407,12 +461,9 @@ class Connection(TCPServer):
         """
         if self._lost:
             return
-        self._start(status, headers)
-        pieces, self._head = self._head, []
-        if body and not self._is_head():
-            pieces += self._http.send_with_data_passthrough(h11.Data(data=body)) or ()
-        pieces += self._http.send_with_data_passthrough(h11.EndOfMessage()) or ()
-        data = b"".join(pieces)
+        self._begun = status, headers
+        pieces = self._render(body, more=False)
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         try:
             self._unsent = data[os.write(self._fd, data) :]
             self.context.metrics.sent += len(data) - len(self._unsent)
@@ -492,19 +543,6 @@ class Connection(TCPServer):
 def _reason(error: h11.RemoteProtocolError) -> str:
     """Return what h11 objects to, without the line that it quotes: there may be a key in it."""
     return _QUOTED_LINE.sub(r"\1", str(error))[:_REASON_SHOWN]
-
-
-def _origin_form(target: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """Return path and headers of a request for a whole URL, which every server has to accept (RFC 9112 §3.2.2).
-
-    "An origin server MUST ignore the received Host header field (if any) and instead use the host information of the
-    request-target."
-    """
-    match = _ABSOLUTE.fullmatch(target)
-    if match is None:
-        return target, headers
-    path = match[2] if match[2].startswith(b"/") else b"/" + match[2]
-    return path, [(b"host", match[1]), *(header for header in headers if header[0] != b"host")]
 
 
 @lru_cache(maxsize=256)

@@ -25,7 +25,7 @@ def test_a_value_that_cannot_be_served_is_an_error_where_it_is_written() -> None
     with pytest.raises(ConfigError, match="--port 80000: a port is a number from 0 to 65535"):
         ListenConfig(port=80000)
     with pytest.raises(ConfigError, match="'my-server -v': expected the words of a command, such as"):
-        ChildConfig("my-server -v")
+        ChildConfig("my-server -v")  # type: ignore[arg-type]
 
 
 async def test_a_command_that_cannot_be_started() -> None:
