@@ -173,7 +173,12 @@ async def connections_do_not_matter(trial: Trial) -> None:
 @check(needs=("asks",))
 async def a_capability_that_is_missing_is_named(trial: Trial) -> None:
     """A call that can't do without what its client has not declared gets 400 and -32021, which says what is missing."""
-    message = trial.requests().request("tools/call", trial.tool("asks").params)
+    talk, params = trial.requests(), trial.tool("asks").params
+    response = (await talk.ask("tools/call", params)).response or {}
+    if "result" in response and response["result"].get("isError"):
+        # Such is a tool of an earlier revision, where there is no such error: it is told what the client has declared.
+        trial.skip("the tool did without asking, and says in its own words that it failed")
+    message = talk.request("tools/call", params)
     error = await _refused(trial, message, 400, -32021, "a call whose tool asks what the client can't be asked")
     data = error.get("data") if isinstance(error.get("data"), dict) else {}
     assert isinstance(data, dict)
@@ -226,7 +231,8 @@ async def initialize_is_answered_with_the_versions_that_are_supported(trial: Tri
     headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
     async with trial.wire.open("POST", headers, encode(initialize_request("2025-11-25"))) as reply:
         body = (await reply.body()).decode(errors="replace")
-        trial.expect(reply.status >= 400 and MODERN in body, f"an error that names {MODERN}", f"{reply.status} {body}")
+        is_error = reply.status >= 400 or '"error"' in body
+        trial.expect(is_error and MODERN in body, f"an error that names {MODERN}", f"{reply.status} {body}")
 
 
 def _only_modern(trial: Trial) -> None:

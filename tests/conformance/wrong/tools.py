@@ -65,6 +65,8 @@ class Offers:
     faults: set[str]
     publish: list[Callable[[str, Message], Awaitable[None]]] = field(default_factory=list)
     unanswered: int = 0
+    gives_up: bool = False
+    """Whether the tool that asks does without, and says so, where nobody can be asked; that's not wrong."""
 
     def wrong(self, fault: str) -> bool:
         return fault in self.faults
@@ -176,6 +178,8 @@ class Offers:
     def _require_name(self, caller: Caller, params: Message) -> Message:
         """The same for a modern client: what is required, or the result once it is there."""
         if "elicitation" not in caller.capabilities:
+            if self.gives_up:
+                return {**_text("nobody to ask"), "isError": True}
             if self.wrong("envelope.a-capability-that-is-missing-is-named"):
                 raise Refused(-32021, status=400)
             if not self.wrong("mrtr.only-what-is-declared-is-asked"):
