@@ -288,6 +288,17 @@ async def test_what_the_host_says_and_hears_is_recorded(tmp_path: Path) -> None:
     ]
 
 
+async def test_a_command_that_can_not_be_run_is_missing_among_several_and_nothing_else() -> None:
+    with started(broken={"argv": ["/no/such/command"]}, demo={"argv": DEMO}) as bridge:
+        await bridge.shake_hands()
+        bridge.say(request("tools/list", 1))
+        assert "echo" in {tool["name"] for tool in (await bridge.hear())["result"]["tools"]}
+        bridge.process.send_signal(signal.SIGTERM)
+        assert await bridge.wait() == 0
+        assert bridge.process.stderr is not None
+        assert b"broken: command not found: '/no/such/command' does not exist" in bridge.process.stderr.read()
+
+
 async def test_commands_are_servers_as_well_and_one_that_is_missing_is_said() -> None:
     async with open_test_proxy() as proxy:
         with started(command={"argv": DEMO}, url={"url": proxy.url}) as bridge:

@@ -373,5 +373,6 @@ def test_options_mean_what_they_say_and_a_servers_own_words_are_its_own() -> Non
     config = read_command_line(["--server", "stream", "--endpoint", "/x", "node", "s.js", "--port", "3000", "-v"], {})
     assert isinstance(config, Config)
     assert config.endpoints.stream_endpoint == "/x"
+    assert config.child is not None
     assert config.child.argv == ("node", "s.js", "--port", "3000", "-v")
     assert config.listen.port == 8080

@@ -233,3 +233,84 @@ async def test_leaving_ends_the_stream() -> None:
         async with open_remote(RemoteConfig(server.url, transport="sse-only")) as remote:
             stream = await shake_hands(server, Client(remote))
         await stream.wait_left()
+
+
+async def test_a_session_that_is_not_known_any_more_is_begun_anew_once_for_all_who_hear_of_it() -> None:
+    async with talking(transport="sse-only") as (server, client):
+        stream = await shake_hands(server, client)
+        client.send(request(1), request(2))
+        first, second = await server.next("POST"), await server.next("POST")
+        await first.reply(404)
+        await stream.wait_left()
+        await second.reply(404)
+        stream = await server.next("GET")
+        await open_events(stream)
+        assert await accept(server) == INITIALIZE
+        await stream.say(result("i", INITIALIZE_RESULT))
+        assert await accept(server) == INITIALIZED
+        assert (await client.hear())["method"] == "notifications/tools/list_changed"
+        assert {(await accept(server))["id"], (await accept(server))["id"]} == {1, 2}
+
+
+async def test_a_pause_that_has_grown_while_a_remote_was_away_is_cut_short_by_whoever_asks(
+    autojump_clock: MockClock,
+) -> None:
+    async with talking(transport="sse-only") as (server, client):
+        await shake_hands(server, client)
+        await server.stop()
+        await trio.sleep(300)
+        await server.start()
+        since = trio.current_time()
+        client.send(request(1))
+        await open_events(await server.next("GET"))
+        # It is of fifteen to thirty seconds by now.
+        assert trio.current_time() - since < 5
+
+
+SETTLING = ["logging/setLevel", "resources/subscribe", "resources/unsubscribe"]
+
+
+@pytest.mark.parametrize("method", SETTLING)
+async def test_what_the_server_is_to_say_is_settled_before_anything_else_is_asked(method: str) -> None:
+    """On stdio a message can't overtake another; a POST could."""
+    async with talking(transport="sse-only") as (server, client):
+        stream = await shake_hands(server, client)
+        client.send(request(1, method), request(2))
+        assert await accept(server) == request(1, method)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert server.is_quiet
+        await stream.say(result(1))
+        assert await accept(server) == request(2)
+
+
+async def test_a_server_that_settles_nothing_is_not_waited_for_for_ever(autojump_clock: MockClock) -> None:
+    async with talking(transport="sse-only") as (server, client):
+        await shake_hands(server, client)
+        since = trio.current_time()
+        client.send(request(1, SETTLING[0]), request(2))
+        assert await accept(server) == request(1, SETTLING[0])
+        assert await accept(server) == request(2)
+        assert 5 <= trio.current_time() - since < 6
+
+
+@pytest.mark.parametrize("ticks", range(8))
+async def test_a_request_that_comes_as_the_stream_breaks_is_sent_on_the_next(ticks: int) -> None:
+    """Unless it has been sent on that one already."""
+    async with talking(transport="sse-only") as (server, client):
+        stream = await shake_hands(server, client)
+        client.send(request(1))
+        for _ in range(ticks):
+            await trio.lowlevel.checkpoint()
+        await stream.cut()
+        stream = await server.next("GET")
+        await open_events(stream, "/messages?s=2")
+        exchange = await server.next("POST")
+        if exchange.message == request(1):
+            await exchange.reply(202)
+            assert "no answer to tools/call" in await client.hear_error(1)
+            return
+        assert exchange.message == INITIALIZE
+        await exchange.reply(202)
+        await stream.say(result("i", INITIALIZE_RESULT))
+        assert await accept(server, "/messages?s=2") == INITIALIZED
+        assert await accept(server, "/messages?s=2") == request(1)

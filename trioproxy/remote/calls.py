@@ -53,6 +53,7 @@ class Call:
       has_departed: the remote has begun to answer, or will do so elsewhere.
       answer: the response, once there is one.
       is_done: nothing more is waited for: there is an answer, or a `failure`.
+      has_ended: nothing more is done for it, whether or not there has been an answer.
       is_cancelled: the client does not want the answer any more.
       on_answer: hears the answer before the client does.
     """
@@ -64,6 +65,7 @@ class Call:
         self.scope: Final = trio.CancelScope(deadline=trio.current_time() + self.time_limit)
         self.has_departed: Final = trio.Event()
         self.is_done: Final = trio.Event()
+        self.has_ended: Final = trio.Event()
         self.answer: Response | None = None
         self.failure: ChildError | None = None
         self.is_cancelled = False

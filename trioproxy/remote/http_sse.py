@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 import trio
 
-from ..http_client import Headers, HttpClientError, ResponseStream
+from ..http_client import CouldNotConnect, Headers, HttpClientError, ResponseStream
 from ..protocol.errors import ChildError
 from ..protocol.event_stream import EventStream
 from ..protocol.messages import Message, Response, parse_line
@@ -39,6 +41,10 @@ _ENDPOINT_TIME: Final = 10.0
 """Seconds for the first event; what is no such server may keep a stream open and say nothing."""
 _RESTORE_TIME: Final = 10.0
 """Seconds for which a message waits for a stream that has broken to be there again."""
+_RESTART_TIME: Final = 5.0
+"""Seconds for which a message is tried again that could not be sent at all, with the stream still there."""
+_EAGER_PAUSE: Final = 0.25
+"""Seconds before the next attempt while somebody waits for it."""
 _LONG_LIVED: Final = 10.0
 
 
@@ -63,6 +69,9 @@ class HttpSse:
         self._waiting: set[Call] = set()
         self._post_url: str | None = None
         self._ready = trio.Event()
+        self._wanted_by = 0
+        self._wanted = trio.lowlevel.ParkingLot()
+        self._streams_lost = 0
         self._connection = trio.CancelScope()
 
     async def connect(self, patience: float = 0.0) -> None:
@@ -88,13 +97,10 @@ class HttpSse:
             if call.request.method == "initialize":
                 self._memory = Memory()
             self._memory.note(call.request)
-        await self._wait_ready()
-        refusal = await self._ask(call)
+        refusal = await self._deliver(partial(self._ask, call))
         if refusal is not None and refusal.status == 404:
             # The server doesn't know the session, so that it has not looked at the message.
-            self._reconnect()
-            await self._wait_ready()
-            refusal = await self._ask(call)
+            refusal = await self._deliver(partial(self._ask, call))
         return refusal
 
     async def tell(self, message: Message) -> None:
@@ -102,8 +108,7 @@ class HttpSse:
         self._memory.note(message)
         name = "a response" if isinstance(message, Response) else message.method
         try:
-            await self._wait_ready()
-            refusal = await self._post(message.raw)
+            refusal = await self._deliver(partial(self._post, message.raw))
         except (HttpClientError, ChildError) as error:
             logger.warning("%s was not delivered: %s", name, error)
             return
@@ -115,13 +120,32 @@ class HttpSse:
 
     # Requests
 
+    async def _deliver(self, attempt: Callable[[], Awaitable[Refusal | None]]) -> Refusal | None:
+        """Send a message once there is a stream, and try again where there was no connection: nothing was sent then."""
+        backoff = Backoff(longest=1.0)
+        give_up_at = trio.current_time() + _RESTART_TIME
+        while True:
+            await self._wait_ready()
+            try:
+                return await attempt()
+            except CouldNotConnect:
+                pause = backoff.pause()
+                if trio.current_time() + pause >= give_up_at:
+                    raise
+            await trio.sleep(pause)
+
     async def _ask(self, call: Call) -> Refusal | None:
+        lost = self._streams_lost
+        refusal = await self._post(call.request.raw)
+        if refusal is not None and not call.is_done.is_set():
+            if refusal.status == 404 and lost == self._streams_lost:
+                self._reconnect()
+            return refusal
+        call.has_departed.set()
+        if lost != self._streams_lost:
+            self._lose_call(call, "the stream has ended")
         self._waiting.add(call)
         try:
-            refusal = await self._post(call.request.raw)
-            if refusal is not None and not call.is_done.is_set():
-                return refusal
-            call.has_departed.set()
             await call.wait_answered()
         finally:
             self._waiting.discard(call)
@@ -137,9 +161,16 @@ class HttpSse:
             return await read_refusal(response, shown_url(url))
 
     async def _wait_ready(self) -> None:
-        with trio.move_on_after(_RESTORE_TIME):
-            await self._ready.wait()
-            return
+        self._wanted_by += 1
+        self._wanted.unpark_all()
+        try:
+            with trio.move_on_after(_RESTORE_TIME):
+                # Waiting yields, even where there is a stream: it may be gone after that.
+                while not self._ready.is_set():
+                    await self._ready.wait()
+                return
+        finally:
+            self._wanted_by -= 1
         raise ChildError(f"{self._endpoint.shown}: the stream is broken, and there is no other yet")
 
     # The stream
@@ -151,7 +182,7 @@ class HttpSse:
         while True:
             self._lose(trouble)
             logger.info("the stream was lost: %s", trouble)
-            await trio.sleep(backoff.pause())
+            await self._pause(backoff)
             since = trio.current_time()
             try:
                 trouble = await self._read_once(None, 0.0)
@@ -159,6 +190,13 @@ class HttpSse:
                 trouble = str(error)
             if trio.current_time() - since > _LONG_LIVED:
                 backoff.reset()
+
+    async def _pause(self, backoff: Backoff) -> None:
+        """Wait before the next attempt; a pause that has grown while nobody asked is cut short by whoever asks."""
+        with trio.move_on_after(backoff.pause()):
+            if not self._wanted_by:
+                await self._wanted.park()
+            await trio.sleep(_EAGER_PAUSE)
 
     async def _read_once(self, task_status: trio.TaskStatus[None] | None, patience: float) -> str:
         """Read one stream to its end, and return why it has ended.
@@ -250,17 +288,27 @@ class HttpSse:
 
     def _reconnect(self) -> None:
         """Give the stream up for another."""
-        self._ready = trio.Event()
+        self._begin_anew()
         self._connection.cancel()
+
+    def _begin_anew(self) -> None:
+        # Who waits already goes on to do so.
+        if self._ready.is_set():
+            self._ready = trio.Event()
 
     def _lose(self, trouble: str) -> None:
         """End what was in flight on a stream that has broken."""
         self._post_url = None
-        if self._ready.is_set():
-            self._ready = trio.Event()
+        self._streams_lost += 1
+        self._begin_anew()
         for call in list(self._waiting):
-            if call.is_listen:
-                # Its client listens again, as after any end.
-                self._nursery.start_soon(self._calls.take, parse_line(listen_result(call.request.id)))
-            else:
-                call.fail(ChildError(f"{self._endpoint.shown}: no answer to {call.request.method}: {trouble}"))
+            self._lose_call(call, trouble)
+
+    def _lose_call(self, call: Call, trouble: str) -> None:
+        if call.is_done.is_set():
+            return
+        if call.is_listen:
+            # Its client listens again, as after any end.
+            self._nursery.start_soon(self._calls.take, parse_line(listen_result(call.request.id)))
+        else:
+            call.fail(ChildError(f"{self._endpoint.shown}: no answer to {call.request.method}: {trouble}"))

@@ -51,7 +51,9 @@ _MAX_TELLING: Final = 32
 _TELL_TIME: Final = 30.0
 """Seconds for a notification to be delivered."""
 _ORDER_TIME: Final = 5.0
-"""Seconds for which what comes after a notification waits for it."""
+"""Seconds for which what comes after a notification, or one of the following requests, waits for it."""
+_SETTLING: Final = frozenset({"logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
+"""Requests on which it depends what the server says after them: each POST may overtake the one before."""
 _DEPARTURE_TIME: Final = 0.25
 """Seconds for which a cancellation waits until its request has been sent, which shows in nothing but the answer."""
 _CANCEL_TIME: Final = 10.0
@@ -170,9 +172,12 @@ class Remote:
             self._queued -= len(message.raw)
             self._eased.unpark_all()
             if type(message) is Request:
-                self._start(message)
-            elif type(message) is Notification and (call := self._find_cancelled(message)) is not None:
-                self._cancel(call, message)
+                call = self._start(message)
+                if call is not None and message.method in _SETTLING and not call.is_modern:
+                    with trio.move_on_after(_ORDER_TIME):
+                        await call.has_ended.wait()
+            elif type(message) is Notification and (cancelled := self._find_cancelled(message)) is not None:
+                self._cancel(cancelled, message)
             else:
                 has_arrived = trio.Event()
                 self._nursery.start_soon(self._tell, message, has_arrived)
@@ -180,7 +185,7 @@ class Remote:
                     with trio.move_on_after(_ORDER_TIME):
                         await has_arrived.wait()
 
-    def _start(self, request: Request) -> None:
+    def _start(self, request: Request) -> Call | None:
         limit = self._config.request_timeout
         if request.method in ("initialize", "server/discover"):
             limit = self._config.connection_timeout
@@ -197,8 +202,9 @@ class Remote:
                 slim(request)
             self._calls.add(call)
             self._nursery.start_soon(self._run, call)
-            return
+            return call
         self._inbox.put_nowait(error_response(error, request.id))
+        return None
 
     def _find_cancelled(self, notification: Notification) -> Call | None:
         return self._calls.find(notification.cancelled_id) if notification.method == CANCELLED else None
@@ -245,6 +251,7 @@ class Remote:
             failure = error
         finally:
             self._calls.remove(call)
+            call.has_ended.set()
             self._eased.unpark_all()
         request = call.request
         if (call.is_done.is_set() and call.failure is None) or call.is_cancelled:
