@@ -106,6 +106,16 @@ async def test_messages_go_to_stdin_and_come_from_stdout_a_line_each() -> None:
     assert not is_alive(child.pid)
 
 
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, MAX_QUEUED - 1, MAX_QUEUED, MAX_QUEUED + 1, 3 * MAX_QUEUED])
+async def test_a_large_message_is_a_line_wherever_the_pipe_is_full(size: int) -> None:
+    async with run(*CAT) as child:
+        child.send_nowait(b"x" * size)
+        assert await receive(child, 1) == [b"x" * size]
+        child.send_nowait(b"next")
+        assert await receive(child, 1) == [b"next"]
+        assert child.queued == 0
+
+
 async def test_messages_of_any_size_stay_whole_and_in_order() -> None:
     async with run(*CAT) as child:
         messages = [b"%d:" % n + b"x" * (n * 7919 % 150_000 if n % 3 else n) for n in range(120)]

@@ -240,14 +240,14 @@ class Child:
         while True:
             while not self._outbox:
                 await self._filled.park()
-            data = memoryview(b"\n".join((*self._outbox, b"")))
-            if len(data) > _PIPE_SIZE:
-                self._widen_stdin()
+            pieces = _on_lines(self._outbox)
             self._outbox.clear()
-            self._queued = len(data)
-            while data:
+            self._queued = sum(map(len, pieces))
+            if self._queued > _PIPE_SIZE:
+                self._widen_stdin()
+            while pieces:
                 try:
-                    written = os.write(self._stdin, data)
+                    written = os.writev(self._stdin, pieces)
                 except BlockingIOError:
                     await trio.lowlevel.wait_writable(self._stdin)
                     continue
@@ -258,8 +258,8 @@ class Child:
                     if not self._exited.is_set():
                         self._end_stdout()
                     return
-                data = data[written:]
                 self._queued -= written
+                _drop(pieces, written)
             self._queued = sum(map(len, self._outbox))
             self._emptied.unpark_all()
 
@@ -340,3 +340,19 @@ class Child:
         if pipe is not None and not pipe.closed:
             trio.lowlevel.notify_closing(pipe.fileno())
             pipe.close()
+
+
+def _on_lines(messages: Sequence[bytes]) -> list[memoryview]:
+    """Return what to write so that each message is on a line: one piece, or two where to make it one would copy a lot."""
+    pieces = (
+        (messages[0], b"\n") if len(messages) == 1 and len(messages[0]) > _PIPE_SIZE else (b"\n".join((*messages, b"")),)
+    )
+    return [memoryview(piece) for piece in pieces]
+
+
+def _drop(pieces: list[memoryview], written: int) -> None:
+    """Drop so many bytes from the front."""
+    while pieces and written >= len(pieces[0]):
+        written -= len(pieces.pop(0))
+    if written:
+        pieces[0] = pieces[0][written:]

@@ -126,7 +126,8 @@ class Cursor:
                 self.on_answer(self.stream.read(1)[0])
                 self.on_answer = None
                 self.is_answered = True
-        self._arrived.unpark_all()
+        if self._arrived:
+            self._arrived.unpark_all()
 
     def supersede(self) -> None:
         """End this cursor, since another connection has taken the stream over."""
