@@ -99,8 +99,6 @@ def _explained(argv: list[str]) -> Iterator[None]:
         yield
     except OSError as error:
         raise CommandFailed(f"can't start {argv[0]!r}: {error.strerror}") from error
-    except ValueError as error:
-        raise CommandFailed(f"can't start {argv[0]!r}: {error}") from error
 
 
 @cache
