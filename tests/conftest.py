@@ -12,6 +12,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+# Helpers with assertions that the tests of two packages share: before either of them imports one.
+pytest.register_assert_rewrite(
+    *(f"tests.matrix.{name}" for name in ("client", "frames", "legacy_clients", "modern_client", "sdk_client")),
+    *(f"tests.matrix.{name}" for name in ("requests", "notices", "questions", "refusals")),
+)
+
 TIME_LIMIT = 30.0
 """Seconds on trio's clock.  A test that takes longer hangs."""
 

@@ -724,6 +724,8 @@ def test_of_the_two_variables_for_the_authentication_server_ours_counts() -> Non
         (("--debug", "node", "--help"), ("node", "--help")),
         (("--no-debug", "-"), ("-",)),
         (("server", "", " a b ", "--nonsense"), ("server", "", " a b ", "--nonsense")),
+        (("npx", "mcp-remote", "https://example.com/mcp"), ("npx", "mcp-remote", "https://example.com/mcp")),
+        (("--", "curl", "HTTP://localhost"), ("curl", "HTTP://localhost")),
     ],
 )
 def test_what_follows_the_first_word_belongs_to_the_command(words: tuple[str, ...], command: tuple[str, ...]) -> None:

@@ -634,6 +634,16 @@ async def test_keys_are_asked_for_and_metadata_has_the_public_url() -> None:
         assert answer.json["resource"] == "https://demo.tunnel.example/mcp"
 
 
+async def test_metrics_are_for_those_who_are_known_and_health_for_all() -> None:
+    async with open_server() as server, open_tunnelled(server, auth=AuthConfig(api_keys=("key",))) as proxy:
+        connection = await server.next_socket()
+        assert (await connection.request("GET", "/metrics")).status == 401
+        assert (await connection.request("GET", "/metrics", {"x-api-key": "key"})).status == 200
+        assert (await connection.request("GET", "/healthz")).status == 200
+        # At our own door there is Prometheus.
+        assert (await wire.request(proxy.url.replace("/mcp", "/metrics"))).status == 200
+
+
 async def test_nothing_but_the_tunnel_server_comes_through_unix_sockets_and_tls(tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")

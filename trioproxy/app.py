@@ -47,11 +47,11 @@ class Application:
         self._servers = servers
         self._endpoints: dict[str, Endpoint] = {paths.health_endpoint: status.health}
         # What says nothing that a stranger must not hear, and is asked by those who have no credentials.
-        self._open_paths = {paths.health_endpoint}
+        self._open_paths = frozenset({paths.health_endpoint})
         if paths.metrics:
             self._endpoints["/metrics"] = Measurements(servers)
             if not paths.metrics_auth:
-                self._open_paths.add("/metrics")
+                self._open_paths |= {"/metrics"}
         self._fallback = config.on_unhandled_request
         self._listen = config.listen
         # To listen everywhere is to have no name.
@@ -70,24 +70,28 @@ class Application:
         scope["root_path"] = self._listen.root_path
         if self._listen.trusted_proxies and _is_trusted(scope, self._listen):
             _believe_reverse_proxy(scope)
-        await self._serve(scope, receive, send, self._policy)
+        await self._serve(scope, receive, send, self._policy, self._open_paths)
 
     def at(self, url: str) -> ASGIApp:
         """Return what serves those who come through a tunnel, whose public URL is `url`.
 
-        They may be anybody: none is trusted to say where others are, and a page of their machine is not one of ours.
+        They may be anybody: none is trusted to say where others are, and a page of their machine is not one of ours.  What is
+        measured here is not for everybody's eyes.
         """
         parts = urlsplit(url)
+        open_paths = self._open_paths - {"/metrics"}
         policy = self._policy_for((parts.netloc, *self._listen.allowed_hosts), is_local=False)
 
         async def serve(scope: dict[str, Any], receive: Receive, send: Send) -> None:
             scope["root_path"] = ""
             scope["scheme"] = parts.scheme
-            await self._serve(scope, receive, send, policy)
+            await self._serve(scope, receive, send, policy, open_paths)
 
         return serve
 
-    async def _serve(self, scope: dict[str, Any], receive: Receive, send: Send, policy: OriginPolicy) -> None:
+    async def _serve(
+        self, scope: dict[str, Any], receive: Receive, send: Send, policy: OriginPolicy, open_paths: frozenset[str]
+    ) -> None:
         exchange = Exchange(scope, receive, send)
         try:
             self._admit(exchange, policy)
@@ -102,7 +106,7 @@ class Application:
             if exchange.path in self._authenticator.metadata_paths:
                 await self._serve_metadata(exchange)
                 return
-            if self._asks and not self._is_open(exchange.path):
+            if self._asks and not self._is_open(exchange.path, open_paths):
                 exchange.principal = await self._authenticator.authenticate(AuthRequest(scope))
             endpoint = self._servers.endpoints.get(exchange.path) or self._endpoints.get(exchange.path)
             if endpoint is not None:
@@ -123,12 +127,12 @@ class Application:
             status, kind = exchange.refusal
             self._metrics.refusals.add(str(status), kind.__name__)
 
-    def _is_open(self, path: str) -> bool:
+    def _is_open(self, path: str, open_paths: frozenset[str]) -> bool:
         # Clients look for documents at well-known places before they have anything to show, and are to hear that there are
         # none (RFC 8615).
         if path in self._servers.endpoints:
             return False
-        return path in self._open_paths or (path.startswith("/.well-known/") and path not in self._endpoints)
+        return path in open_paths or (path.startswith("/.well-known/") and path not in self._endpoints)
 
     async def _hand_over(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         """Let the application of the library's user answer."""

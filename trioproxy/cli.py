@@ -35,12 +35,12 @@ from .config import (
 )
 from .options import GROUPS, OPTIONS, SPELLINGS, USAGE, VARIABLES, Option, render_help
 from .protocol.errors import TrioproxyError
-from .server_file import Entry, ServerFile
 from .values import HEADER, QUESTION
 
 if TYPE_CHECKING:
     from .bridge import BridgeConfig
     from .remote.settings import RemoteConfig
+    from .server_file import Entry, ServerFile
 
 C = TypeVar("C", Config, "BridgeConfig")
 
@@ -94,12 +94,12 @@ def read_command_line(argv: Sequence[str], environ: Mapping[str, str]) -> Config
     # An option on the command line replaces all that the environment says about it, and what is replaced is never read:
     # Kubernetes sets MCP_PROXY_PORT=tcp://... beside a service called mcp-proxy, and --port is the way out.
     values = Values(_by_option(words), _by_option(read_environment(environ)), environ)
-    urls = tuple(word for word in command if is_url(word))
-    if urls or values["stdio"]:
-        if len(urls) < len(command):
-            other = next(word for word in command if not is_url(word))
-            raise ConfigError(f"{other}: URLs are served on stdio, and a command over HTTP: give one or the other")
-        return configure_bridge(values, urls)
+    # What follows the name of a command is its own, whatever it looks like.
+    if values["stdio"] or is_url(next(iter(command), "")):
+        for word in command:
+            if not is_url(word):
+                raise ConfigError(f"{word}: URLs are served on stdio, and a command over HTTP: give one or the other")
+        return configure_bridge(values, command)
     return configure(values, command)
 
 
@@ -251,6 +251,8 @@ def configure_bridge(values: Values, urls: tuple[str, ...]) -> BridgeConfig:
 
 def _server_file(values: Values, sections: Mapping[str, Mapping[str, Any]]) -> ServerFile:
     """Return the file of servers; what it doesn't say of them the options do."""
+    from .server_file import ServerFile
+
     child = ChildConfig(("command",), **sections["child"])
     return ServerFile(values["config"], child, _remote(values, sections, "http://localhost/"))
 

@@ -8,10 +8,7 @@ import pytest
 
 from .remotes import Remotes, open_remotes
 
-pytest.register_assert_rewrite(
-    *(f"tests.matrix.{name}" for name in ("client", "sdk_client", "requests", "notices", "questions", "refusals")),
-    *(f"{__package__}.{name}" for name in ("scenes", "hosts", "raw_host")),
-)
+pytest.register_assert_rewrite(*(f"{__package__}.{name}" for name in ("scenes", "hosts", "raw_host")))
 
 
 @pytest.fixture(autouse=True)

@@ -15,11 +15,6 @@ from tests.real.proxy_process import RunningProxy, open_proxy
 
 from .cells import CELLS, Cell
 
-pytest.register_assert_rewrite(
-    *(f"{__package__}.{name}" for name in ("client", "frames", "legacy_clients", "modern_client", "sdk_client")),
-    *(f"{__package__}.{name}" for name in ("requests", "notices", "questions", "refusals")),
-)
-
 ROOT = str(Path(__file__).parents[2])
 
 

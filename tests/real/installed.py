@@ -33,14 +33,14 @@ def node_modules() -> Path:
     return _install_once("node", _PACKAGES.read_text(), install) / "node_modules"
 
 
-def python_with(requirement: str) -> Path:
-    """Return the interpreter of a virtual environment that holds `requirement`."""
+def python_with(*requirements: str) -> Path:
+    """Return the interpreter of a virtual environment that holds `requirements`."""
 
     def install(folder: Path) -> None:
         _run(sys.executable, "-m", "venv", folder)
-        _run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", requirement)
+        _run(folder / "bin" / "python", "-m", "pip", "install", "--quiet", *requirements)
 
-    return _install_once("python", f"{requirement} for {sys.version}", install) / "bin" / "python"
+    return _install_once("python", f"{' '.join(requirements)} for {sys.version}", install) / "bin" / "python"
 
 
 def _install_once(kind: str, contents: str, install: Callable[[Path], None]) -> Path:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,17 +28,24 @@ class RunningProxy:
 
 @contextmanager
 def open_proxy(*arguments: str) -> Iterator[RunningProxy]:
-    """Run `python -m trioproxy --port 0 ARGUMENTS` for exactly as long as the block runs.
+    """Run `python -m trioproxy --port 0 ARGUMENTS` for exactly as long as the block runs, as `open_program` does."""
+    with open_program([sys.executable, "-m", "trioproxy", "--port", "0", *arguments], os.environ) as running:
+        yield running
+
+
+@contextmanager
+def open_program(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[RunningProxy]:
+    """Run a program that serves, for exactly as long as the block runs.
 
     Leaving the block sends SIGTERM, and asserts what the command line promises for it:
     exit status 0, no traceback, and no process left of all that were started.
     """
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
-        [sys.executable, "-m", "trioproxy", "--port", "0", *arguments],
+        command,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, _MARK: mark},
+        env={**environment, _MARK: mark},
         text=True,
         encoding="utf-8",
     )
