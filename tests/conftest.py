@@ -18,8 +18,42 @@ pytest.register_assert_rewrite(
     *(f"tests.matrix.{name}" for name in ("requests", "notices", "questions", "refusals")),
 )
 
+LONG = (
+    "tests/matrix/",
+    "tests/bridge_matrix/",
+    "tests/conformance/test_bridge_host.py",
+    "tests/conformance/test_compare.py",
+    "tests/conformance/test_everything_server.py",
+    "tests/real/test_inspector.py",
+    "tests/real/test_sdk_1x.py",
+    "tests/real/test_tunnel.py",
+    "tests/real/test_typescript_client.py",
+)
+"""Every era with every era, and other people's programs in every combination: left out, unless they are named or `--all`."""
+
 TIME_LIMIT = 30.0
 """Seconds on trio's clock.  A test that takes longer hangs."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--all`."""
+    parser.addoption("--all", action="store_true", dest="all_tests", help="run the tests that take long, too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """See whether anything was named."""
+    # A worker of xdist is told by its controller, and always gets names.
+    if not hasattr(config, "workerinput") and config.args_source != pytest.Config.ArgsSource.TESTPATHS:
+        config.option.all_tests = True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long."""
+    if config.option.all_tests:
+        return
+    left_out = [item for item in items if item.nodeid.startswith(LONG)]
+    items[:] = [item for item in items if not item.nodeid.startswith(LONG)]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture

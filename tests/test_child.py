@@ -116,6 +116,21 @@ async def test_a_large_message_is_a_line_wherever_the_pipe_is_full(size: int) ->
         assert child.queued == 0
 
 
+async def test_nothing_is_queued_for_a_child_that_has_ended_though_its_grandchild_reads_on(tmp_path: Path) -> None:
+    go_on, has_read = tmp_path / "go on", tmp_path / "has read"
+    for fifo in (go_on, has_read):
+        os.mkfifo(fifo)
+    reads = f"[os.read(0, 65536) for _ in range(8)]; open({str(has_read)!r}, 'w').close(); time.sleep(100)"
+    grandchild = f"import os, time; open({str(go_on)!r}).read(); {reads}"
+    async with run(*python(f"import subprocess, sys; subprocess.Popen([sys.executable, '-Sc', {grandchild!r}])")) as child:
+        child.send_nowait(b"x" * 3 * MAX_QUEUED)
+        await child.wait_exited()
+        await trio.to_thread.run_sync(go_on.write_bytes, b"")
+        await trio.to_thread.run_sync(has_read.read_bytes)
+        await trio.testing.wait_all_tasks_blocked()
+        assert child.queued == 0
+
+
 async def test_messages_of_any_size_stay_whole_and_in_order() -> None:
     async with run(*CAT) as child:
         messages = [b"%d:" % n + b"x" * (n * 7919 % 150_000 if n % 3 else n) for n in range(120)]

@@ -6,7 +6,7 @@ import json
 import random
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import h2.connection
@@ -411,6 +411,31 @@ async def test_an_application_that_keeps_send_can_write_on_nobody_elses_connecti
             assert b"stray" not in await read_to_end(other.stream)
 
 
+async def test_an_application_that_keeps_receive_reads_from_nobody_elses_connection() -> None:
+    kept: list[Callable[[], Awaitable[dict[str, Any]]]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        kept.append(receive)
+        await echo(scope, receive, send)
+
+    async with serving(app) as listener:
+        async with wire.connect(listener.url) as client:
+            await client.stream.send_all(POST + b"Content-Length: 5\r\n\r\nhel")
+            await wait_until(lambda: bool(kept))
+            (connection,) = listener._worker.connections
+            # As if its time were up for another reason than the client's slowness.
+            connection._scope_of_life.cancel()
+            await read_to_end(client.stream)
+        await wait_until(lambda: listener.connections == 0)
+        async with wire.connect(listener.url) as other:
+            # The number of the socket that is gone may be this one's now.
+            assert (await ask(other, HELLO)).body == b"hello"
+            with trio.move_on_after(1) as waiting:
+                assert (await kept[0]())["type"] == "http.disconnect"
+            assert not waiting.cancelled_caught
+            assert (await ask(other, HELLO)).body == b"hello"
+
+
 async def test_a_client_that_only_stops_sending_is_still_answered() -> None:
     async with serving(echo) as listener, wire.connect(listener.url) as client:
         await client.stream.send_all(POST + b"Content-Length: 5\r\n\r\nhello")
@@ -428,6 +453,25 @@ async def test_half_a_body_is_answered_with_400() -> None:
         response = await next_answer(client)
         assert (response.status, is_json_rpc_error(response)) == (400, True)
         assert "the body ended 2 bytes before it was announced to" in response.json["error"]["message"]
+
+
+@pytest.mark.parametrize("first", [1, 1000])
+async def test_whoever_answers_half_a_body_is_not_asked_again(first: int) -> None:
+    async def content(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await answer(send, 200, b"hello")
+
+    async with serving(content) as listener, wire.connect(listener.url) as client:
+        data = POST + b"Content-Length: 5\r\n\r\nhel"
+        assert isinstance(client.stream, trio.SocketStream)
+        await client.stream.send_all(data[:first])
+        await wait_all_tasks_blocked()
+        await client.stream.send_all(data[first:])
+        await client.stream.send_eof()
+        response = await next_answer(client)
+        assert (response.body, response.headers["connection"]) == (b"hello", "close")
+        assert await client.stream.receive_some() == b""
 
 
 # One request after the other
@@ -475,7 +519,14 @@ async def test_who_sends_a_thousand_requests_at_once_is_not_the_only_one_served(
 @pytest.mark.parametrize("app", [greet, echo])
 @pytest.mark.parametrize(
     ("method", "rest"),
-    [("GET", b""), ("HEAD", b""), ("DELETE", b""), ("POST", b"Content-Length: 0\r\n")],
+    [
+        ("GET", b""),
+        ("HEAD", b""),
+        ("DELETE", b""),
+        ("POST", b"Content-Length: 0\r\n"),
+        ("POST", b"Content-Length: 000\r\n"),
+        ("PUT", b"Content-Length: 000\r\n"),
+    ],
 )
 async def test_a_request_without_a_body_leaves_the_connection_open(method: str, rest: bytes, app: Any) -> None:
     async with serving(app) as listener, wire.connect(listener.url) as client:
@@ -524,6 +575,127 @@ async def test_a_conversation_is_the_same_however_its_requests_are_cut(first: in
     assert heard == [(200, body, False) for body in bodies]
 
 
+class Conversations:
+    """Seeded POSTs, most of them plain, some nearly so, each for an application that answers in its own way."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def next(self) -> list[list[bytes]]:
+        """Return requests, each in the pieces that it is sent in."""
+        return [self.request() for _ in range(self.random.randrange(1, 5))]
+
+    def request(self) -> list[bytes]:
+        choice = self.random.choice
+        body = b"x" * choice([0, 0, 1, 5, 5, 1000])
+        length = choice([b"%d"] * 12 + [b"+%d", b"-%d", b"0%d", b"000%d", b"1_%d", b"%d, %d", b"%d\xb2", b"%d ", b"\t%d"])
+        path = choice([b"/echo", b"/echo", b"/early", b"/stream", b"/mid", b"/gone", b"/fail", b"/status"])
+        lines = [
+            b"Host: localhost",
+            b"%b: %b" % (choice([b"Content-Length", b"CONTENT-LENGTH"]), length.replace(b"%d", b"%d" % len(body))),
+            *self.random.sample(EXTRAS, choice([0, 0, 0, 1, 1, 2])),
+        ]
+        self.random.shuffle(lines)
+        target = choice([path] * 6 + [path + b"?a=%20b", b"http://other.example" + path, b"/%7e/.." + path])
+        version = choice([b"HTTP/1.1"] * 12 + [b"HTTP/1.0", b"HTTP/1.2"])
+        end = choice([b"\r\n"] * 12 + [b"\n", b"\r\r\n"])
+        head = b"\r\n".join([b"POST %b %b" % (target, version), *lines]) + end + b"\r\n"
+        data = head + body + choice([b""] * 12 + [OK, b"P", b"\r\n"])
+        if self.random.random() < 0.1:
+            at = self.random.randrange(1, len(head))
+            data = data[:at] + choice([b"", b"\0", b"\r", b"\n", b" ", b"\x0b", b"\x85", b":", b"5"]) + data[at + 1 :]
+        cut = min(len(data), len(head) + self.random.randrange(len(body) + 1))
+        return [data] if choice([True, True, False]) else [data[:cut], data[cut:]]
+
+
+EXTRAS = [
+    b"Connection: keep-alive",
+    b"Connection: Close",
+    b"Connection: keep-alive, close",
+    b"Expect: 100-continue",
+    b"Upgrade: h2c",
+    b"Transfer-Encoding: chunked",
+    b"Content-Length: 5",
+    b"Host: other",
+    b"X-Twice: 1",
+    b"x-tWICE: 2",
+    b"X-Folded: a\r\n b",
+    b"X-Text: \xff\x01 ",
+    b"X-Empty:",
+    b"X-Space : a",
+    b" X-Indented: a",
+]
+
+
+class Moody:
+    """Answers as the path has it (ASGI), and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.told.append({key: value for key, value in scope.items() if key not in ("client", "server", "extensions")})
+        mood = scope["path"].rpartition("/")[2]
+        body, more = b"", mood != "early"
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False) and mood != "mid"
+        self.told.append(body)
+        if mood == "gone":
+            with trio.move_on_after(0):
+                await receive()
+        if mood == "fail":
+            raise ValueError("a defect")
+        if mood in ("stream", "mid"):
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"X-Mood", b"1")]})
+            await send({"type": "http.response.body", "body": b"said ", "more_body": True})
+            await send({"type": "http.response.body", "body": body})
+        elif mood == "status":
+            await send({"type": "http.response.start", "status": 204, "headers": [(b"X-Mood", b"1")]})
+            await send({"type": "http.response.body"})
+        else:
+            await answer(send, 200, body, (b"X-Mood", b"1"))
+
+
+async def converse(url: str, requests: list[list[bytes]], *, begins_slowly: bool) -> bytes:
+    """Return all that is heard, but for the time of day."""
+    async with wire.connect(url) as client:
+        assert isinstance(client.stream, trio.SocketStream)
+        heard = bytearray()
+
+        async def listen() -> None:
+            heard.extend(await read_to_end(client.stream))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen)
+            with suppress(trio.BrokenResourceError):
+                for first, *rest in requests:
+                    for piece in ([first[:1], first[1:]] if begins_slowly else [first]) + rest:
+                        await client.stream.send_all(piece)
+                        await wait_all_tasks_blocked()
+                await client.stream.send_eof()
+    return re.sub(rb"date: [^\r]*", b"date:", heard)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_what_passes_without_h11_is_told_and_answered_as_what_does_not(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request whose first byte comes alone is h11's, whatever it is."""
+    monkeypatch.setattr(module, "LINGER_TIME", 0.05)
+    quick, slow = Moody(), Moody()
+    conversations = Conversations(seed)
+    async with serving(quick) as one, serving(slow) as other:
+        for _ in range(60):
+            requests = conversations.next()
+            at_once = await converse(one.url, requests, begins_slowly=False)
+            assert (at_once, quick.told) == (await converse(other.url, requests, begins_slowly=True), slow.told), requests
+            quick.told.clear()
+            slow.told.clear()
+        assert len(one._worker.heads) > 20 > len(other._worker.heads)
+
+
 async def test_an_application_that_answers_twice_is_heard_once(caplog: pytest.LogCaptureFixture) -> None:
     async def twice(scope: Any, receive: Any, send: Any) -> None:
         await echo(scope, receive, send)
@@ -563,6 +735,81 @@ async def test_a_stream_may_answer_half_a_body() -> None:
         response = await next_answer(client)
         # When it began, nobody knew that the rest would be read.
         assert (response.body, response.headers["connection"]) == (b"hello", "close")
+
+
+@pytest.mark.parametrize("ending", ["complete", "cut off"])
+async def test_a_stream_may_begin_while_another_task_waits_for_the_body(ending: str) -> None:
+    async def duplex(scope: Any, receive: Any, send: Any) -> None:
+        async def begin() -> None:
+            await wait_all_tasks_blocked()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"you say ", "more_body": True})
+
+        assert (await receive())["body"] == b"hel"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(begin)
+            while True:
+                message = await receive()
+                heard.append(message)
+                if not message.get("more_body"):
+                    break
+        await send({"type": "http.response.body", "body": b"".join(message.get("body", b"nothing") for message in heard)})
+
+    heard: list[dict[str, Any]] = []
+    async with serving(duplex) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(HELLO[:-2])
+        begun = bytes(await client.stream.receive_some())
+        assert begun.endswith(b"8\r\nyou say \r\n")
+        if ending == "complete":
+            await client.stream.send_all(HELLO[-2:-1])
+            await wait_all_tasks_blocked()
+            await client.stream.send_all(HELLO[-1:] + OK)
+        else:
+            assert isinstance(client.stream, trio.SocketStream)
+            await client.stream.send_eof()
+        rest = await read_to_end(client.stream)
+    if ending == "complete":
+        assert [(message["body"], message["more_body"]) for message in heard] == [(b"l", True), (b"o", False)]
+        assert rest == b"2\r\nlo\r\n0\r\n\r\n"
+    else:
+        assert heard == [{"type": "http.disconnect"}]
+        assert rest == b"7\r\nnothing\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("first", [1, len(HELLO)])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_who_is_answered_while_the_server_ends_is_told_that_it_is_the_last_answer(first: int, at_once: bool) -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        started.set()
+        await go_on.wait()
+        if at_once:
+            scope["extensions"][module.AT_ONCE]["answer"](200, [(b"content-length", b"5")], b"hello")
+        else:
+            await answer(send, 200, b"hello")
+
+    started, go_on = trio.Event(), trio.Event()
+    async with serving(slow) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(HELLO[:first])
+        await wait_all_tasks_blocked()
+        await client.stream.send_all(HELLO[first:])
+        await started.wait()
+        await listener.stop_accepting()
+        go_on.set()
+        response = await next_answer(client)
+        assert (response.body, response.headers["connection"]) == (b"hello", "close")
+        assert await client.stream.receive_some() == b""
+
+
+@pytest.mark.parametrize("size", [5, 3_000_000])
+async def test_what_was_answered_at_once_is_sent_though_nobody_asks_for_the_rest(size: int) -> None:
+    async def hurried(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        scope["extensions"][module.AT_ONCE]["answer"](200, [(b"content-length", b"%d" % size)], b"x" * size)
+
+    async with serving(hurried) as listener, wire.connect(listener.url) as client:
+        for _ in range(2):
+            assert (await ask(client, HELLO)).body == b"x" * size
 
 
 async def test_a_stream_may_begin_before_a_body_is_read() -> None:
@@ -664,6 +911,29 @@ async def test_a_body_has_one_deadline_however_slowly_it_drips(dripping: bytes) 
         response = await next_answer(client)
         assert (response.status, is_json_rpc_error(response)) == (408, True)
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("lingers", [True, False])
+async def test_a_body_that_comes_in_the_last_moment_is_answered_once(lingers: bool) -> None:
+    """The time may be up in the very round of the scheduler in which the rest arrives."""
+
+    async def late(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await receive()
+        (connection,) = workers
+        connection.expire()
+        await answer(send, 200, b"hello")
+        if lingers:
+            await trio.sleep_forever()
+
+    async with serving(late) as listener, wire.connect(listener.url) as client:
+        workers = listener._worker.connections
+        await client.stream.send_all(HELLO[:-2])
+        await wait_all_tasks_blocked()
+        await client.stream.send_all(HELLO[-2:])
+        heard = await read_to_end(client.stream)
+    assert heard.count(b"HTTP/1.1") == 1
+    assert heard.endswith(b"hello")
 
 
 @pytest.mark.usefixtures("impatience")
@@ -869,6 +1139,31 @@ def injects(name: bytes, value: bytes) -> Any:
         await answer(send, 200, b"", (name, value))
 
     return app
+
+
+OTHER_ANSWER = b"HTTP/1.1 200 \r\nx-injected: 1\r\n\r\n"
+
+
+def frames(status: int, body: bytes, *lengths: bytes) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        headers = [(b"content-length", length) for length in lengths]
+        headers.insert(len(lengths) - 1, (b"x-name", b"0"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+@pytest.mark.parametrize(("status", "lengths"), [(200, [b"0", b"32"]), (200, [b"0"]), (204, [b"32"]), (304, [b"32"])])
+@pytest.mark.parametrize("first", [1, 1000])
+async def test_no_body_is_sent_that_could_be_taken_for_another_answer(status: int, lengths: list[bytes], first: int) -> None:
+    """An application that contradicts itself is defective, and yet no client shall be misled."""
+    async with serving(frames(status, OTHER_ANSWER, *lengths)) as listener, wire.connect(listener.url) as client:
+        await client.stream.send_all(HELLO[:first])
+        await wait_all_tasks_blocked()
+        await client.stream.send_all(HELLO[first:])
+        assert b"x-injected" not in await read_to_end(client.stream)
 
 
 FAILING = {

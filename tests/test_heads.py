@@ -93,6 +93,14 @@ def test_so_many_heads_are_remembered_and_no_more() -> None:
     assert len(heads) == 512
 
 
+def test_a_head_of_countless_lines_is_not_remembered() -> None:
+    """Each of its lines would take thirty times its own length."""
+    heads = Heads()
+    assert heads.find(with_lines(*[b"X:"] * 60, b"Content-Length: 0")) is not None
+    assert heads.find(with_lines(*[b"X:"] * 64, b"Content-Length: 0")) is None
+    assert len(heads) == 1
+
+
 # Writing
 
 
@@ -121,10 +129,22 @@ def test_an_answer_is_what_h11_would_write(status: int, headers: Headers, body: 
         [(b"connection", b"close"), (b"content-length", b"2")],
         [(b"Connection", b"close"), (b"content-length", b"2")],
         [(b"transfer-encoding", b"chunked"), (b"content-length", b"2")],
+        # Two lengths, of which one would be taken for the other.
+        [(b"content-length", b"0"), (b"x", b"y"), (b"content-length", b"2")],
+        [(b"Content-Length", b"0"), (b"x", b"0"), (b"content-length", b"2")],
+        [(b"content-length", b"2"), (b"content-length", b"2")],
     ],
 )
 def test_an_answer_that_is_framed_otherwise_is_left_to_h11(headers: Headers) -> None:
-    assert write_plain(200, headers, DATE, b"{}") is None
+    for _ in range(2):
+        assert write_plain(200, headers, DATE, b"{}") is None
+
+
+@pytest.mark.parametrize("status", [204, 304])
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_an_answer_whose_status_allows_no_body_is_left_to_h11(status: int, body: bytes) -> None:
+    """RFC 9112 §6.3: such a response "is always terminated by the first empty line", whatever its headers say."""
+    assert write_plain(status, [(b"content-length", b"%d" % len(body))], DATE, body) is None
 
 
 @pytest.mark.parametrize("header", [(b"x", b"a\r\nSet-Cookie: b"), (b"x y", b"a"), (b"", b"a")])

@@ -75,8 +75,8 @@ class Application:
     def at(self, url: str) -> ASGIApp:
         """Return what serves those who come through a tunnel, whose public URL is `url`.
 
-        They may be anybody: none is trusted to say where others are, and a page of their machine is not one of ours.  What is
-        measured here is not for everybody's eyes.
+        They may be anybody: none is trusted to say where others are, and a page of their machine is not one of ours.  Nor is
+        what we measure for everybody's eyes.
         """
         parts = urlsplit(url)
         open_paths = self._open_paths - {"/metrics"}

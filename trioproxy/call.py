@@ -135,12 +135,15 @@ class Call:
             says whether it was.
         """
         self._on_answer = on_answer
-        if not self.has_something:
-            for carrier in self._legs:
-                carrier.limit_patience(self)
-            while not (self.has_something or self._is_out_of_patience):
-                await self._arrived.park()
-        self._on_answer = None
+        try:
+            if not self.has_something:
+                for carrier in self._legs:
+                    carrier.limit_patience(self)
+                while not (self.has_something or self._is_out_of_patience):
+                    await self._arrived.park()
+        finally:
+            # As in `Cursor.wait_answer`: by now the connection may be at another request.
+            self._on_answer = None
         return bool(self._messages)
 
     def run_out_of_patience(self) -> None:

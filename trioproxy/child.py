@@ -258,8 +258,10 @@ class Child:
                     if not self._exited.is_set():
                         self._end_stdout()
                     return
-                self._queued -= written
                 _drop(pieces, written)
+                if self._failure is None:
+                    # Else nothing is queued any more, though a grandchild may read on.
+                    self._queued -= written
             self._queued = sum(map(len, self._outbox))
             self._emptied.unpark_all()
 

@@ -62,6 +62,7 @@ _MAX_READ_AHEAD: Final = 64 * 1024
 _TLS_WRITE_SIZE: Final = 64 * 1024
 _REASON_SHOWN: Final = 200
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
+_UNREAD: Final = frozenset({h11.SEND_BODY, h11.ERROR})
 _QUOTED_LINE: Final = re.compile(r"(illegal (?:header|request) line): .*", re.DOTALL)
 
 
@@ -202,7 +203,8 @@ class Connection(TCPServer):
     async def _next_request(self) -> Head | None:
         """Return the next request's head; None if there is none to come, or none that can be served."""
         http = self._http
-        self._is_head = self._is_plain = False
+        # Time that was up in the last moment of a request that has been answered is not to be complained of.
+        self._is_expired = self._is_head = self._is_plain = False
         event: Any = None
         refusal: tuple[TrioproxyError, int] | None = None
         try:
@@ -249,8 +251,9 @@ class Connection(TCPServer):
         if self._is_plain:
             self._is_plain = False
             pretend_plain(self._http, self._remaining)
-            if self._piece:
-                self._http.receive_data(self._piece)
+            piece, self._piece = self._piece, b""
+            if piece:
+                self._http.receive_data(piece)
 
     def _look_at(self, request: h11.Request) -> tuple[TrioproxyError, int] | None:
         """Note whether a body will follow; return what is wrong with the request though h11 accepts it, and a status."""
@@ -265,7 +268,7 @@ class Connection(TCPServer):
                 return InvalidRequest(f"HTTP/{version.decode()} is not spoken here, but HTTP/1.1 is"), 505
             if version > b"1.1" and not any(name.lower() == b"host" for name, _ in headers):
                 return InvalidRequest("Missing mandatory Host: header"), 400
-        self._owes_end = not framing or framing[0] == b"0"
+        self._owes_end = not framing or not framing[0].strip(b"0")
         if self._owes_end:
             # Else the request would look unfinished to whoever answers without reading its body.
             self._http.next_event()
@@ -320,11 +323,17 @@ class Connection(TCPServer):
         except* Exception:
             # One exchange may fail without the others.
             logger.exception("%s %s failed", scope["method"], scope["path"])
+        if self._unsent:
+            # Else the next answer would be taken for the rest of this one.
+            with suppress(ClientGone):
+                await self._flush()
         if not self._answer_started:
             await self._refuse(InvalidRequest(self._malformed) if self._malformed else TrioproxyError("the server failed"))
 
     async def _refuse(self, error: TrioproxyError, status: int | None = None) -> None:
         """Answer what never reached the application, or what it left without an answer; no other request follows."""
+        if self._is_plain and self._answer_started:
+            return
         self._let_h11()
         if self._lost or self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             return
@@ -343,7 +352,7 @@ class Connection(TCPServer):
     async def _receive(self) -> dict[str, Any]:
         """ASGI's `receive`: what has come of the body, and after its end the client's leaving."""
         http = self._http
-        if self._is_plain and self._remaining:
+        if self._is_plain and self._remaining and not self._lost:
             return await self._receive_plain()
         if self._owes_end:
             self._owes_end = False
@@ -380,6 +389,10 @@ class Connection(TCPServer):
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             self._lost = True
             return {"type": "http.disconnect"}
+        if not self._is_plain:
+            # Another task has begun to answer meanwhile, and what is still to come was left to h11.
+            self._http.receive_data(piece)
+            return await self._receive()
         if not piece:
             self._malformed = f"the body ended {self._remaining} bytes before it was announced to"
             return {"type": "http.disconnect"}
@@ -446,7 +459,7 @@ class Connection(TCPServer):
 
     def _start(self, status: int, headers: Headers) -> bytes:
         headers = [*headers, _date()]
-        if self._http.their_state is h11.SEND_BODY or self.context.terminated.is_set():
+        if self._http.their_state in _UNREAD or self.context.terminated.is_set():
             # The rest of the body will not be read, so that nothing else can be on this connection.
             headers.append((b"connection", b"close"))
         head = self._http.send(_response(status, tuple(headers)))
@@ -531,7 +544,7 @@ class Connection(TCPServer):
         §9.6).
         """
         http = self._http
-        if self._lost or (http.their_state not in {h11.SEND_BODY, h11.ERROR} and not http.trailing_data[0]):
+        if self._lost or (http.their_state not in _UNREAD and not http.trailing_data[0]):
             return
         transport: Any = self.stream.transport_stream if self._tls else self.stream
         with trio.move_on_after(LINGER_TIME):

@@ -91,11 +91,14 @@ class Cursor:
         """
         stream = self.stream
         self.on_answer = on_answer
-        if stream.end == self.position:
-            self._readers.limit_patience(self, patience)
-            while stream.end == self.position and not (self.is_superseded or self._is_out_of_patience):
-                await self._arrived.park()
-        self.on_answer = None
+        try:
+            if stream.end == self.position:
+                self._readers.limit_patience(self, patience)
+                while stream.end == self.position and not (self.is_superseded or self._is_out_of_patience):
+                    await self._arrived.park()
+        finally:
+            # Who has given up waiting must not have answered later: the connection may be at another request by then.
+            self.on_answer = None
         return self._has_answer
 
     @property

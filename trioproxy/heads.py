@@ -21,9 +21,11 @@ import h11
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 _MAX_LENGTH: Final = 4096
+_MAX_LINES: Final = 64
 _MAX_HEADS: Final = 512
 _END: Final = b"\r\n\r\n"
 _NOT_PLAIN: Final = frozenset({b"connection", b"expect", b"transfer-encoding", b"upgrade"})
+_WITHOUT_BODY: Final = frozenset({204, 304})
 _KEEP_ALIVE: Final = (b"connection", b"keep-alive")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
 
@@ -58,7 +60,8 @@ class Head(NamedTuple):
 class Heads:
     """The plain heads that came last, to whichever connection.
 
-    What is remembered is bounded: so many heads, each so long; who sends others only makes us forget.
+    What is remembered is bounded: so many heads, each so long, and of so many lines, since what h11 says of a line takes far
+    more than its bytes; who sends others only makes us forget.
     """
 
     def __init__(self) -> None:
@@ -88,7 +91,8 @@ class Heads:
 
 def _read_plain(raw: bytes) -> tuple[Head, int] | None:
     # h11 takes a lone line feed for a line end, and skips empty lines before a head, so that another place would be the end.
-    if not raw.startswith(b"POST ") or raw.count(b"\n") != raw.count(b"\r\n"):
+    lines = raw.count(b"\n")
+    if not raw.startswith(b"POST ") or lines != raw.count(b"\r\n") or lines > _MAX_LINES:
         return None
     judge = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_LENGTH)
     judge.receive_data(raw)
@@ -126,6 +130,9 @@ def write_plain(status: int, headers: Headers, date: tuple[bytes, bytes], body: 
 @lru_cache(maxsize=256)
 def _write_opening(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes | None:
     """Return a response's head as far as the length of its body."""
+    # There would be two lengths (RFC 9112 §6.3), or a body where there is none, which the client takes for another response.
+    if status in _WITHOUT_BODY or any(name.lower() == b"content-length" for name, _ in headers):
+        return None
     writer = h11.Connection(h11.SERVER)
     pretend_plain(writer, 0)
     response = h11.Response(status_code=status, headers=[*headers, (b"content-length", b"0")])
