@@ -15,6 +15,7 @@ from ..auth import AuthRequest
 from ..config import Config
 from ..directory import Directory
 from ..exchange import Exchange
+from ..large_json import read_large
 from ..protocol.errors import MethodNotAllowed, SessionRequired, TrioproxyError, Unavailable
 from ..protocol.headers import check_content_type
 from ..protocol.messages import Request, parse_body
@@ -55,7 +56,7 @@ class HTTPWithSSE:
             raise MethodNotAllowed(f"{exchange.method} is not served here", headers=((b"allow", b"POST"),))
         check_content_type(exchange.header(b"content-type"))
         session = self._find_session(exchange)
-        body = parse_body(await exchange.read_body(self._config.limits.max_body_size))
+        body = parse_body(await exchange.read_body(self._config.limits.max_body_size), read_large)
         # Arrays came with the next revision, and were taken as one message each by some servers of this one.
         messages = body if isinstance(body, list) else [body]
         try:

@@ -24,6 +24,7 @@ from ..config import Config
 from ..cursor import Cursor
 from ..directory import Directory
 from ..exchange import OPENING, Exchange, priming
+from ..large_json import read_large
 from ..protocol.envelope import is_modern
 from ..protocol.errors import (
     EventNotFound,
@@ -90,7 +91,7 @@ class StreamableHTTP:
     async def _post(self, exchange: Exchange) -> None:
         check_accept(exchange.header(b"accept"), *((JSON,) if self._json_only else (JSON, EVENT_STREAM)))
         check_content_type(exchange.header(b"content-type"))
-        body = parse_body(await exchange.read_body(self._config.limits.max_body_size))
+        body = parse_body(await exchange.read_body(self._config.limits.max_body_size), read_large)
         is_batch = isinstance(body, list)
         messages = body if isinstance(body, list) else [body]
         first = messages[0]
