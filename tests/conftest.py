@@ -22,14 +22,19 @@ LONG = (
     "tests/matrix/",
     "tests/bridge_matrix/",
     "tests/conformance/test_bridge_host.py",
+    "tests/conformance/test_check_commands.py",
     "tests/conformance/test_compare.py",
     "tests/conformance/test_everything_server.py",
     "tests/real/test_inspector.py",
     "tests/real/test_sdk_1x.py",
+    "tests/real/test_sdk_client.py",
     "tests/real/test_tunnel.py",
     "tests/real/test_typescript_client.py",
+    "tests/test_chaos.py",
+    "tests/test_soak.py",
 )
-"""Every era with every era, and other people's programs in every combination: left out, unless they are named or `--all`."""
+"""Every era with every era, other people's programs in every combination, and crowds: left out, unless they are named or with
+`--all`."""
 
 TIME_LIMIT = 30.0
 """Seconds on trio's clock.  A test that takes longer hangs."""
