@@ -33,8 +33,8 @@ LONG = (
     "tests/test_chaos.py",
     "tests/test_soak.py",
 )
-"""Every era with every era, other people's programs in every combination, and crowds: left out, unless they are named or with
-`--all`."""
+"""Every era with every era, other people's programs in every combination, and crowds: left out, unless they are named, or
+with `--all`."""
 
 TIME_LIMIT = 30.0
 """Seconds on trio's clock.  A test that takes longer hangs."""

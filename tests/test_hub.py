@@ -7,6 +7,7 @@ nothing without its hub, and is tested here as well.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -30,6 +31,7 @@ from trioproxy.translate import Translated
 
 from .memory_transport import MemoryTransport
 from .modern import request as modern_request
+from .protocol.depths import depths_about_the_limit
 from .proxies import DEMO, python
 from .puppet import MODERN_PUPPET, PUPPET, notification, progress, request, response
 
@@ -147,10 +149,13 @@ async def test_a_request_too_deep_to_be_changed_is_answered_or_passed_on(autojum
     """To read it takes a little less of the stack than to change it."""
     async with open_servers() as (hub, servers), hub.open_seat() as seat:
         refused = passed = 0
-        for depth in range(700, 1100):
-            nested = b"[" * depth + b"]" * depth
+
+        def nested(value: bytes) -> bytes:
+            return b'{"jsonrpc":"2.0","id":"a","method":"m","params":{"_meta":{"progressToken":0},"x":%b}}' % value
+
+        for depth in depths_about_the_limit(nested):
             try:
-                send(seat, b'{"jsonrpc":"2.0","id":"a","method":"m","params":{"_meta":{"progressToken":0},"x":%b}}' % nested)
+                send(seat, nested(b"[" * depth + b"]" * depth))
             except ParseError:
                 continue
             if seat.unread:
@@ -160,8 +165,9 @@ async def test_a_request_too_deep_to_be_changed_is_answered_or_passed_on(autojum
             else:
                 await servers.started[0].hear_line()
                 passed += 1
-        assert refused
         assert passed
+        # Since 3.12 the scanner has a limit of its own, which is the same for both.
+        assert bool(refused) == (sys.version_info < (3, 12))
 
 
 async def test_what_is_known_to_belong_to_a_request_still_does(autojump_clock: MockClock) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.protocol.depths import depths_about_the_limit
 from tests.protocol.modern_to_legacy.desk import (
     NOTHING,
     OWN_META,
@@ -271,13 +272,20 @@ def test_a_translator_that_waits_for_nothing_has_no_deadline_and_is_never_transp
 def test_a_request_that_can_just_be_read_is_not_nested_too_deeply_to_be_answered() -> None:
     """How deep that is depends on the stack, so that every depth about there is tried."""
     desk = Desk()
-    for depth in range(700, 1100):
-        raw = modern_request(depth, "tools/call", {"name": "a", "arguments": 0}).raw
+    raw = modern_request(0, "tools/call", {"name": "a", "arguments": 0}).raw
+
+    def nested(value: bytes) -> bytes:
+        return raw.replace(b'"arguments": 0', b'"arguments": ' + value)
+
+    read = 0
+    for number, depth in enumerate(depths_about_the_limit(nested)):
+        line = nested(b"[" * depth + b"]" * depth).replace(b'"id": 0', b'"id": %d' % number)
         try:
-            message = parse_line(raw.replace(b'"arguments": 0', b'"arguments": ' + b"[" * depth + b"]" * depth))
+            message = parse_line(line)
         except ParseError:
             break
         step = desk.translator.from_client(message, 0)
         assert len(step.to_server) + len(step.to_client) == 1
-    assert 700 < depth < 1099
+        read += 1
+    assert 0 < read < 300
     assert len(desk.ask("after").to_server) == 1
