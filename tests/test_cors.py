@@ -12,7 +12,7 @@ from tests import wire
 from tests.proxies import open_test_proxy
 from tests.puppet import PUPPET, request
 from tests.serving import is_json_rpc_error
-from trioproxy.config import AuthConfig, CorsOptions, ListenConfig
+from trioproxy.config import AuthConfig, CorsOptions, ListenConfig, TimeConfig
 from trioproxy.server import Proxy
 
 APP = "https://app.example"
@@ -105,7 +105,7 @@ async def test_a_page_that_may_call_can_read_every_answer_errors_included() -> N
 
 
 async def test_a_page_that_may_call_can_read_streams() -> None:
-    async with open_test_proxy(PUPPET, cors=FOR_APP) as proxy:
+    async with open_test_proxy(PUPPET, cors=FOR_APP, times=TimeConfig(graceful_shutdown_timeout=0.1)) as proxy:
         client = await wire.initialize(proxy.url)
         async with (
             client.listen(origin=APP) as standalone,

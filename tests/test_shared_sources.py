@@ -30,6 +30,8 @@ KEYS = AuthConfig(api_keys=("alice", "bob"))
 
 @asynccontextmanager
 async def open_shared(command: tuple[str, ...] = PUPPET, **concerns: Any) -> AsyncIterator[Proxy]:
+    # Calls that run at the end are not waited for.
+    concerns = {"times": TimeConfig(graceful_shutdown_timeout=0.1), **concerns}
     async with open_test_proxy(command, isolation="shared", **concerns) as proxy:
         await proxy.wait_proven()
         yield proxy

@@ -142,7 +142,8 @@ async def test_what_is_kept_and_what_had_to_go_is_counted_also_after_the_session
 
 
 async def test_what_waits_for_a_server_that_does_not_read_is_counted() -> None:
-    async with open_test_proxy(("sleep", "1000")) as proxy, trio.open_nursery() as nursery:
+    times = TimeConfig(graceful_shutdown_timeout=0.1)
+    async with open_test_proxy(("sleep", "1000"), times=times) as proxy, trio.open_nursery() as nursery:
         body = b'{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"x":"%b"}}' % (b"x" * 3_000_000)
         nursery.start_soon(wire.request, proxy.url, "POST", wire.JSON_HEADERS, body)
         while (await look(proxy))("stdin_queue_bytes") < 1_000_000:
