@@ -600,7 +600,7 @@ async def test_a_remote_that_is_not_there_yet_is_waited_for_with_the_handshake(a
 
 
 async def test_a_remote_that_never_comes_is_an_error_that_names_it() -> None:
-    async with talking(listens=False, connection_timeout=0.5) as (server, client):
+    async with talking(listens=False, connection_timeout=1.0) as (server, client):
         client.send(INITIALIZE)
         error = await client.hear_error("i")
         assert server.url in error

@@ -20,11 +20,13 @@ class Endpoint:
     Attributes:
       url: of its MCP endpoint.
       shown: the same without its query, for error messages.
+      trouble: why there was no connection, the last time that one was tried; empty where there was one.
     """
 
     def __init__(self, client: HttpClient, config: RemoteConfig, credentials: Credentials | None) -> None:
         self.url = config.url
         self.shown = shown_url(config.url)
+        self.trouble = ""
         self._client = client
         self._credentials = credentials
         ours = list(config.headers)
@@ -72,9 +74,11 @@ class Endpoint:
                             continue
                     # No longer anything that could be tried again.
                     give_up_at = 0.0
+                    self.trouble = ""
                     yield response
                     return
-            except CouldNotConnect:
+            except CouldNotConnect as error:
+                self.trouble = str(error)
                 pause = backoff.pause()
                 if trio.current_time() + pause >= give_up_at:
                     raise

@@ -261,7 +261,8 @@ class Remote:
         elif failure is not None:
             answer = error_response(failure, request.id)
         else:
-            failure = RequestTimedOut(f"{self._endpoint.shown} did not answer within {call.time_limit:g} s")
+            trouble = f"; the last attempt: {self._endpoint.trouble}" if self._endpoint.trouble else ""
+            failure = RequestTimedOut(f"{self._endpoint.shown} did not answer within {call.time_limit:g} s{trouble}")
             answer = error_response(failure, request.id)
             if request.method != "initialize" and (self._speaks_sse or not call.is_modern):
                 self.send_nowait(cancelled_notification(request.id, str(failure)))
