@@ -1,7 +1,7 @@
 """The heads of HTTP messages, read and written by h11 once, and remembered: most are like one before, byte by byte.
 
 A client sends the same head with every call, and gets the same one back, but for a length and a date.  To read one and to
-write the other takes h11 a third of all the time that a small call takes us; to look them up, next to nothing.
+write the other takes h11 as long as everything else that we do for a small call; to look them up takes next to nothing.
 
 Only what is *plain* is remembered: a POST of HTTP/1.1 with a body of known length, after which the connection goes on.  The
 framing of such a message needs no state: its head, and as many bytes as that says (RFC 9112 §6.2).  Whether a head is

@@ -101,7 +101,7 @@ async def test_who_lets_in_by_a_key_of_its_own_need_not_speak_of_tokens(autojump
     assert (verdict.outcome, verdict.came) == ("skipped", "the endpoint lets in by x-api-key, a strategy of its own")
 
 
-async def test_a_tool_that_gives_up_by_itself_has_not_required_what_its_client_lacks(autojump_clock: MockClock) -> None:
+async def test_a_tool_that_fails_in_its_own_words_has_not_named_what_its_client_lacks(autojump_clock: MockClock) -> None:
     name = "envelope.a-capability-that-is-missing-is-named"
     async with open_world(speaks=(MODERN,)) as (world, endpoint):
         assert endpoint.http is not None
@@ -109,5 +109,4 @@ async def test_a_tool_that_gives_up_by_itself_has_not_required_what_its_client_l
         world.offers.gives_up = True
         verdict = await run_check(CHECKS[name], "MUST", Trial(endpoint.http, endpoint.http, found, PATIENCE), LIMIT)
 
-    assert verdict.outcome == "skipped"
-    assert verdict.came == "the tool did without asking, and says in its own words that it failed"
+    assert verdict.outcome == "failed"

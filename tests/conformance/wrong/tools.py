@@ -66,7 +66,7 @@ class Offers:
     publish: list[Callable[[str, Message], Awaitable[None]]] = field(default_factory=list)
     unanswered: int = 0
     gives_up: bool = False
-    """Whether the tool that asks does without, and says so, where nobody can be asked; that's not wrong."""
+    """Whether the tool that asks says in its own words that nobody can be asked, where an error should."""
 
     def wrong(self, fault: str) -> bool:
         return fault in self.faults
