@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import trio
@@ -45,16 +46,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", dest="all_tests", help="run the tests that take long, too")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """See whether anything was named."""
-    # A worker of xdist is told by its controller, and always gets names.
-    if not hasattr(config, "workerinput") and config.args_source != pytest.Config.ArgsSource.TESTPATHS:
-        config.option.all_tests = True
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of xdist whether all tests are meant: it always gets names."""
+    node.workerinput["all_tests"] = _are_all_meant(node.config)
+
+
+def _are_all_meant(config: pytest.Config) -> bool:
+    if hasattr(config, "workerinput"):
+        told: bool = config.workerinput["all_tests"]
+        return told
+    return config.option.all_tests or config.args_source != pytest.Config.ArgsSource.TESTPATHS
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what takes long."""
-    if config.option.all_tests:
+    if _are_all_meant(config):
         return
     left_out = [item for item in items if item.nodeid.startswith(LONG)]
     items[:] = [item for item in items if not item.nodeid.startswith(LONG)]
