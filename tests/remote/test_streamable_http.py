@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -605,6 +606,33 @@ async def test_a_remote_that_never_comes_is_an_error_that_names_it() -> None:
         error = await client.hear_error("i")
         assert server.url in error
         assert "refused" in error
+
+
+class OnceUnknown(trio.abc.HostnameResolver):
+    """Knows no host when it is asked for the first time, and never comes back when asked again."""
+
+    asked = 0
+
+    async def getaddrinfo(self, *_: Any) -> Any:
+        self.asked += 1
+        if self.asked == 1:
+            raise socket.gaierror("nobody of that name")
+        await trio.sleep_forever()
+
+    async def getnameinfo(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+
+async def test_a_time_that_is_over_during_an_attempt_says_what_the_one_before_met(autojump_clock: MockClock) -> None:
+    """The code is that of a remote that was not reached, whether the time ends in an attempt or between two."""
+    trio.socket.set_custom_hostname_resolver(OnceUnknown())
+    async with open_remote(RemoteConfig("http://remote.example/mcp", connection_timeout=3.0)) as remote:
+        client = Client(remote)
+        client.send(INITIALIZE)
+        error = (await client.hear())["error"]
+        assert error["code"] == -32603
+        assert "was not reached within 3 s" in error["message"]
+        assert "nobody of that name" in error["message"]
 
 
 async def test_a_request_outlives_a_restart_if_it_was_not_sent(autojump_clock: MockClock) -> None:

@@ -261,14 +261,20 @@ class Remote:
         elif failure is not None:
             answer = error_response(failure, request.id)
         else:
-            trouble = f"; the last attempt: {self._endpoint.trouble}" if self._endpoint.trouble else ""
-            failure = RequestTimedOut(f"{self._endpoint.shown} did not answer within {call.time_limit:g} s{trouble}")
+            failure = self._expired(call)
             answer = error_response(failure, request.id)
             if request.method != "initialize" and (self._speaks_sse or not call.is_modern):
                 self.send_nowait(cancelled_notification(request.id, str(failure)))
         if failure is not None:
             logger.warning("%s %r: %s", request.method, request.id, failure)
         self._inbox.put_nowait(answer)
+
+    def _expired(self, call: Call) -> TrioproxyError:
+        """Say what was missing when a call's time was over: an answer, or a remote."""
+        limit = f"within {call.time_limit:g} s"
+        if self._endpoint.trouble and not call.has_departed.is_set():
+            return ChildError(f"{self._endpoint.shown} was not reached {limit}; an attempt: {self._endpoint.trouble}")
+        return RequestTimedOut(f"{self._endpoint.shown} did not answer {limit}")
 
     async def _ask(self, call: Call) -> Refusal | None:
         while not (self._speaks_http or self._speaks_sse):
