@@ -42,11 +42,14 @@ def read_until(proxy: ProxyProcess, text: str) -> None:
     # A test that waits for a line which never comes is to fail, not to hang.
     timer = threading.Timer(60, proxy.process.kill)
     timer.start()
-    while not any(text in line for line in proxy.said):
-        line = proxy.process.stderr.readline()
-        assert line, "the proxy ended: " + "\n".join(proxy.said)
-        proxy.said.append(line.rstrip())
-    timer.cancel()
+    try:
+        while not any(text in line for line in proxy.said):
+            line = proxy.process.stderr.readline()
+            assert line, "the proxy ended: " + "\n".join(proxy.said)
+            proxy.said.append(line.rstrip())
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def survivors(pids: list[int]) -> list[int]:
