@@ -55,7 +55,7 @@ class OnDisk(InMemoryEventStore):
 def fill(stream: Stream, count: int, size: int = 10) -> list[bytes]:
     messages = [b"%d %d " % (stream.number, stream.end + n) + b"." * size for n in range(count)]
     for message in messages:
-        stream.append(message)
+        stream.extend([message])
     return messages
 
 

@@ -371,6 +371,22 @@ async def test_a_big_body_goes_through_tls_both_ways(certificates: Certificates)
         assert (await ask(client, head + body)).body == body
 
 
+@pytest.mark.parametrize("secure", [True, False])
+async def test_a_stream_of_big_pieces_arrives_whole(certificates: Certificates, secure: bool) -> None:
+    """Each of them is a chunk, whose size and end are not copied together with it."""
+    pieces = [random.Random(size).randbytes(size) for size in (1, 70_000, 3_000_000, 65_536, 2)]
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    connect = certificates.connect if secure else wire.connect
+    async with serving(stream, **(certificates.files if secure else {})) as listener, connect(listener.url) as client:
+        assert (await ask(client, OK)).body == b"".join(pieces)
+
+
 @pytest.mark.parametrize("size", [1000, 5_000_000])
 async def test_an_answer_over_tls_can_be_read_though_nobody_reads_the_body(certificates: Certificates, size: int) -> None:
     async def refuse(scope: Any, receive: Any, send: Any) -> None:

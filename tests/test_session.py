@@ -11,13 +11,14 @@ import math
 import string
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trioproxy.config import ChildConfig, Config, LimitConfig, TimeConfig
+from trioproxy.config import ChildConfig, Config, LimitConfig, LogConfig, TimeConfig
 from trioproxy.protocol.errors import (
     ChildExited,
     CommandFailed,
@@ -30,6 +31,7 @@ from trioproxy.protocol.event_log import Stream
 from trioproxy.protocol.lines import OversizedLine
 from trioproxy.protocol.messages import parse_body, parse_line
 from trioproxy.session import Session
+from trioproxy.tap import Tap, open_tap
 
 from .memory_transport import MemoryTransport
 
@@ -92,13 +94,17 @@ async def open_session(
     mixes: bool = True,
     single_stream: bool = False,
     declines: bool = False,
+    debug: bool = False,
+    tap: Tap | None = None,
     times: Mapping[str, Any] = {},
     **limits: Any,
 ) -> AsyncIterator[Talk]:
     """Run a session that ends with the block, if not before."""
-    config = Config(ChildConfig(("server",)), times=TimeConfig(**times), limits=LimitConfig(**limits))
+    config = Config(
+        ChildConfig(("server",)), times=TimeConfig(**times), limits=LimitConfig(**limits), log=LogConfig(debug=debug)
+    )
     server = MemoryTransport()
-    session = Session(server, config, mixes=mixes, single_stream=single_stream, declines=declines)
+    session = Session(server, config, mixes=mixes, single_stream=single_stream, declines=declines, tap=tap)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(session.run)
         yield Talk(session, server)
@@ -168,6 +174,55 @@ async def test_progress_is_carried_by_the_stream_of_its_call(autojump_clock: Moc
         await talk.hear_said(*progress)
         assert talk.carried(one) == [progress[0], progress[3]]
         assert talk.carried(two) == [progress[1], progress[2]]
+
+
+def burst(count: int, token: int | str = "a") -> list[Any]:
+    return [
+        {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": n}}
+        for n in range(count)
+    ]
+
+
+async def test_in_a_burst_of_progress_everything_keeps_its_stream_and_its_place(autojump_clock: MockClock) -> None:
+    async with open_session() as talk:
+        one = await talk.ask(1, _meta={"progressToken": "a"})
+        two = await talk.ask(2, _meta={"progressToken": "b"})
+        answer = {"jsonrpc": "2.0", "id": 1, "result": "done"}
+        await talk.hear_said(*burst(200), *burst(150, "b"), note(), *burst(200), *burst(1, "b"), answer, *burst(150))
+        assert talk.carried(one) == [*burst(200), *burst(200), answer]
+        assert talk.carried(two) == [*burst(150, "b"), *burst(1, "b"), *burst(150)], "the only call now"
+        assert talk.carried(talk.session.log.standalone) == [note()]
+        assert one.is_finished
+
+
+async def test_a_burst_for_a_reader_that_is_behind_is_evicted_no_more_than_its_messages_one_by_one(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_session(event_store_max_events=100) as talk:
+        stream = await talk.ask(1, _meta={"progressToken": "a"})
+        with talk.session.attach(stream) as cursor:
+            talk.server.say(*burst(1000))
+            first, messages = await cursor.read()
+            assert (first, [json.loads(message) for message in messages]) == (1, burst(1000))
+        await wait_all_tasks_blocked()
+        await talk.answer(1)
+        assert talk.session.log.events <= 100
+        assert talk.session.log.evicted >= 901
+
+
+async def test_each_message_of_a_burst_is_shown(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "trioproxy.session")
+    async with open_session(debug=True) as talk:
+        await talk.ask(1, _meta={"progressToken": "a"})
+        await talk.hear_said(*burst(300))
+    assert sum("notifications/progress" in message for message in caplog.messages) == 300
+
+
+async def test_each_message_of_a_burst_is_recorded(tmp_path: Path) -> None:
+    async with open_tap(tmp_path / "tap") as tap, open_session(tap=tap) as talk:
+        await talk.ask(1, _meta={"progressToken": "a"})
+        await talk.hear_said(*burst(300))
+    assert (tmp_path / "tap").read_text().count("notifications/progress") == 300
 
 
 async def test_an_answer_to_a_question_of_the_server_is_passed_on(autojump_clock: MockClock) -> None:

@@ -28,6 +28,7 @@ import trio
 
 from .command import start_process
 from .config import ChildConfig
+from .gather import drop, gather
 from .process_group import ProcessGroup, describe_exit, signal_name
 from .protocol.errors import ChildError, ChildExited
 from .protocol.lines import LineFramer, OversizedLine
@@ -240,7 +241,8 @@ class Child:
         while True:
             while not self._outbox:
                 await self._filled.park()
-            pieces = _on_lines(self._outbox)
+            few = len(self._outbox) == 1  # and perhaps large
+            pieces = gather((self._outbox[0], b"\n") if few else (b"\n".join((*self._outbox, b"")),))
             self._outbox.clear()
             self._queued = sum(map(len, pieces))
             if self._queued > _PIPE_SIZE:
@@ -258,7 +260,7 @@ class Child:
                     if not self._exited.is_set():
                         self._end_stdout()
                     return
-                _drop(pieces, written)
+                drop(pieces, written)
                 if self._failure is None:
                     # Else nothing is queued any more, though a grandchild may read on.
                     self._queued -= written
@@ -342,19 +344,3 @@ class Child:
         if pipe is not None and not pipe.closed:
             trio.lowlevel.notify_closing(pipe.fileno())
             pipe.close()
-
-
-def _on_lines(messages: Sequence[bytes]) -> list[memoryview]:
-    """Return what to write so that each message is on a line: one piece, or two where to make it one would copy a lot."""
-    pieces = (
-        (messages[0], b"\n") if len(messages) == 1 and len(messages[0]) > _PIPE_SIZE else (b"\n".join((*messages, b"")),)
-    )
-    return [memoryview(piece) for piece in pieces]
-
-
-def _drop(pieces: list[memoryview], written: int) -> None:
-    """Drop so many bytes from the front."""
-    while pieces and written >= len(pieces[0]):
-        written -= len(pieces.pop(0))
-    if written:
-        pieces[0] = pieces[0][written:]

@@ -38,6 +38,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import parse_socket_addr
 
+from .gather import drop, gather
 from .heads import Head, Headers, Heads, pretend_plain, write_plain
 from .metrics import Metrics
 from .protocol.errors import BodyTooSlow, InvalidRequest, TrioproxyError, error_response, status_and_code
@@ -505,16 +506,16 @@ class Connection(TCPServer):
         Raises:
           ClientGone: the client is gone, or has not taken anything for SEND_TIME.
         """
-        rest = memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        self.context.metrics.sent += len(rest)
+        rest = gather(pieces)
+        self.context.metrics.sent += sum(map(len, rest))
         try:
             if self._tls:
-                await self._write_tls(rest)
+                await self._write_tls(memoryview(b"".join(rest)))
                 return
-            while True:
+            while rest:
                 # What the kernel takes at once, and that is nearly everything, costs no round of the scheduler.
                 try:
-                    rest = rest[os.write(self._fd, rest) :]
+                    drop(rest, os.writev(self._fd, rest))
                     if not rest:
                         return
                 except BlockingIOError:

@@ -246,7 +246,7 @@ class Exchange:
             pass
 
     async def _send_events(self, source: Source, messages: list[bytes], number: int, id_prefix: bytes | None) -> None:
-        events = b"".join(encode_messages(messages, id_prefix, number))
+        events = encode_messages(messages, id_prefix, number)
         for start in range(0, len(events), _SEND_SIZE):
             piece = events[start : start + _SEND_SIZE] if len(events) > _SEND_SIZE else events
             await self._send({"type": "http.response.body", "body": piece, "more_body": True})

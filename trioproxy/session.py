@@ -64,10 +64,12 @@ from .protocol.own_messages import (
     initialized_notification,
     refusal,
 )
+from .protocol.progress import follow_progress
 from .protocol.recording import TO_CLIENT, TO_SERVER
 from .protocol.revisions import BATCH_REVISION
 from .protocol.revival import Memory
-from .protocol.routing import Flight, Router
+from .protocol.routing import PROGRESS, Flight, Router
+from .protocol.translation import Related
 from .revival import introduce
 from .tap import Tap
 from .transport import Transport
@@ -358,13 +360,17 @@ class Session:
                 self._lose_server(error)
                 return
             now = trio.current_time()
-            for line in lines:
-                if isinstance(line, bytes):
-                    self._deliver(line, now)
-                elif isinstance(line, OversizedLine):
+            at = 0
+            while at < len(lines):
+                line = lines[at]
+                if isinstance(line, OversizedLine):
                     self._fail_oversized(line)
-                else:
+                elif isinstance(line, Related):
                     self._deliver(line.raw, now, self._router.find(line.request_id))
+                elif (stream := self._deliver(line, now)) is not None and (run := follow_progress(lines, at)):
+                    self._append(stream, run)
+                    at += len(run)
+                at += 1
                 if self._end is not None:
                     return
             if self.log.is_full:
@@ -376,22 +382,26 @@ class Session:
         if stalled:
             self._logger.warning("let go of clients that had read nothing for %g s: %d", _STALL_TIME, stalled)
 
-    def _deliver(self, line: bytes, now: float, flight: Flight | None = None) -> None:
-        """Put a message on its stream: that of `flight`, where it is known to belong to that."""
+    def _deliver(self, line: bytes, now: float, flight: Flight | None = None) -> Stream | None:
+        """Put a message on its stream: that of `flight`, where it is known to belong to that.
+
+        Returns:
+          The stream, where more progress of the same request might go there unseen.
+        """
         try:
             message = recognise(line)
             if type(message) is Response and message.id == self._initialize_id and message.id is not None:
                 self._learn_revision(message)
         except (ParseError, InvalidRequest) as error:
             self._skip("garbage", f"{error}: {line[:_GARBAGE_SHOWN].decode(errors='replace')!r}")
-            return
+            return None
         if self._shows_messages:
             self._logger.debug("server: %s", line.decode(errors="replace"))
         if self._declines and type(message) is Request:
             # A server that asks, and does not read what it is told, is told no more.
             if not self._transport.is_congested:
                 self._transport.send_nowait(refusal(message))
-            return
+            return None
         if type(message) is Response and message.id is not None and (answered := self._router.find(message.id)):
             self._count(answered, "error" if message.is_error else "ok")
         stream = flight.stream if flight is not None and self._mixes else self._router.route(message, now)
@@ -401,13 +411,16 @@ class Session:
                 del self._given_up[message.id]
             else:
                 self._skip("unexpected", f"a response to no request in flight, id {message.id!r}")
-            return
-        self._append(stream, line)
+            return None
+        self._append(stream, (line,))
+        is_progress = type(message) is Notification and message.method == PROGRESS
+        return stream if is_progress and not self._shows_messages else None
 
-    def _append(self, stream: Stream, line: bytes) -> None:
-        """Put one message on a stream, which ends when it was the last answer to come."""
+    def _append(self, stream: Stream, lines: Sequence[bytes]) -> None:
+        """Put messages on a stream, which ends when the last answer to come is among them."""
         if self._tap is not None:
-            self._tap.note(TO_CLIENT, line, session=self.short_id, stream=stream.number)
+            for line in lines:
+                self._tap.note(TO_CLIENT, line, session=self.short_id, stream=stream.number)
         if stream is not self.log.standalone and not self._router.is_waiting(stream):
             stream.is_finished = True
         cursor = self._readers.find(stream)
@@ -417,7 +430,7 @@ class Session:
                 self.log.forget(stream)
                 self._touch()
             return
-        stream.append(line)
+        stream.extend(lines)
         if cursor is not None:
             cursor.wake()
         elif stream.is_finished:
@@ -461,7 +474,7 @@ class Session:
         """Answer a request in the server's stead."""
         self._count(flight, outcome_of(error))
         self._router.land(flight)
-        self._append(flight.stream, error_response(error, flight.request_id))
+        self._append(flight.stream, (error_response(error, flight.request_id),))
 
     def _count(self, flight: Flight, outcome: Outcome) -> None:
         outcome = "cancelled" if flight.is_cancelled else outcome
@@ -546,7 +559,7 @@ class Session:
             self._router.land(flight)
             if self.single_stream:
                 return
-            self._append(flight.stream, cancelled_response(request_id))
+            self._append(flight.stream, (cancelled_response(request_id),))
             return
         error = RequestTimedOut(f"the server did not answer within {flight.time_limit:g} s")
         self._logger.warning("request %r: %s", request_id, error)

@@ -584,6 +584,18 @@ async def test_later_revisions_have_no_batches(revision: str) -> None:
 # One body or a stream
 
 
+async def test_a_burst_of_progress_arrives_whole_in_order_and_as_it_was_said() -> None:
+    async with open_session() as client:
+        ask = request("wait", 1, _meta={"progressToken": "t"})
+        said = [progress("t", n) if n % 1000 else log(f"after {n}") for n in range(1, 10_001)]
+        async with client.open_post(ask) as stream:
+            await client.post(saying(*said, response(1, done=True)))
+            events = [event for event in [await stream.next_event() for _ in range(10_002)] if event.data]
+            assert [event.data for event in events] == [json.dumps(message) for message in [*said, response(1, done=True)]]
+            assert [int(event.id.rpartition("-")[2]) for event in events] == list(range(1, 10_002))
+            assert await stream.next_event() is None
+
+
 @pytest.mark.usefixtures("patient")
 async def test_an_answer_that_comes_alone_and_at_once_is_one_body() -> None:
     async with open_session() as client:

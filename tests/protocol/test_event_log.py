@@ -19,7 +19,7 @@ def open_log(max_events: int | None = 1000, max_bytes: int | None = 1000_000, *,
 def fill(stream: Stream, count: int, size: int = 1) -> list[bytes]:
     messages = [b"%d:%d" % (stream.number, stream.end + n) + b"." * size for n in range(count)]
     for message in messages:
-        stream.append(message)
+        stream.extend([message])
     return messages
 
 
@@ -196,7 +196,7 @@ def read_all(stream: Stream) -> list[bytes]:
 def test_one_read_takes_so_much_that_a_slow_client_is_seen_to_take_it(size: int) -> None:
     log = open_log(None, None)
     for n in range(2500 if size < 1000 else 600 if size < READ_SIZE - 1 else 5):
-        log.standalone.append(b"%d" % n + b"." * size)
+        log.standalone.extend([b"%d" % n + b"." * size])
     first = log.standalone.read(1)
     assert log.standalone.sent == 1 + len(first)
     assert sum(map(len, first[:-1])) < READ_SIZE

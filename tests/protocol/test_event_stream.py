@@ -68,7 +68,7 @@ def test_what_the_proxy_writes_can_be_read() -> None:
             encode_priming_event(b"s1-0", 500),
             KEEP_ALIVE,
             encode_endpoint_event("/m?s=1"),
-            *encode_messages([b"{}"], b"s1-", 1),
+            encode_messages([b"{}"], b"s1-", 1),
         ]
     )
     events = EventStream(None)

@@ -28,15 +28,18 @@ def read_as_a_browser_does(stream: bytes) -> list[dict[str, str]]:
 
 
 def test_messages_become_events_with_ids_that_count() -> None:
-    assert encode_messages([b'{"a":1}', b'{"b":2}'], b"tag-4-", 9) == [
-        b'event: message\nid: tag-4-9\ndata: {"a":1}\n\n',
-        b'event: message\nid: tag-4-10\ndata: {"b":2}\n\n',
-    ]
+    assert encode_messages([b'{"a":1}', b'{"b":2}'], b"tag-4-", 9) == (
+        b'event: message\nid: tag-4-9\ndata: {"a":1}\n\nevent: message\nid: tag-4-10\ndata: {"b":2}\n\n'
+    )
+
+
+def test_an_id_may_be_of_any_text() -> None:
+    assert encode_messages([b"{}"], b"100%d-", 9) == b"event: message\nid: 100%d-9\ndata: {}\n\n"
 
 
 def test_messages_have_no_ids_where_nothing_can_be_resumed() -> None:
     """2024-11-05, Transports §HTTP with SSE: "Server messages are sent as SSE message events"."""
-    assert encode_messages([b"{}"]) == [b"event: message\ndata: {}\n\n"]
+    assert encode_messages([b"{}"]) == b"event: message\ndata: {}\n\n"
 
 
 def test_a_priming_event_has_an_id_and_no_data() -> None:
@@ -57,7 +60,7 @@ def test_a_keep_alive_is_no_event() -> None:
 
 def test_a_carriage_return_between_tokens_does_not_cut_a_message() -> None:
     """HTML standard §Parsing: a lone CR ends a line, too."""
-    (event,) = encode_messages([b'{"a":\r1}\r'], b"t-0-", 1)
+    event = encode_messages([b'{"a":\r1}\r'], b"t-0-", 1)
     (read,) = read_as_a_browser_does(event)
     assert json.loads(read["data"]) == {"a": 1}
 
@@ -70,6 +73,6 @@ def test_a_carriage_return_between_tokens_does_not_cut_a_message() -> None:
 )
 def test_any_message_arrives_as_it_was(texts: list[str], number: int, space: str) -> None:
     messages = [f'{{"text":{space}{json.dumps(t, ensure_ascii=False)}{space}}}'.encode() for t in texts]
-    read = read_as_a_browser_does(b"".join(encode_messages(messages, b"t-1-", number)))
+    read = read_as_a_browser_does(encode_messages(messages, b"t-1-", number))
     assert [json.loads(event["data"])["text"] for event in read] == texts
     assert [event["id"] for event in read] == [f"t-1-{number + n}" for n in range(len(texts))]

@@ -94,11 +94,11 @@ class Stream:
         """The number of the oldest message that is still there; `end` when there is none."""
         return self._first + self._dropped
 
-    def append(self, message: bytes) -> None:
-        """Add the next message, and evict older ones where the log has grown too large."""
-        self._messages.append(message)
-        self.end += 1
-        self._log.grow(self, len(message))
+    def extend(self, messages: Sequence[bytes]) -> None:
+        """Add the next messages, and evict older ones where the log has grown too large."""
+        self._messages += messages
+        self.end += len(messages)
+        self._log.grow(self, len(messages), sum(map(len, messages)))
 
     def read(self, position: int) -> list[bytes]:
         """Return the messages from number `position` on, up to some READ_SIZE bytes of them, and count them as sent.
@@ -250,9 +250,9 @@ class EventLog:
         is_over = self.bytes > self._max_bytes or self.events > self._max_events
         return is_over and any(s.sent < s.end for s in self._attached())
 
-    def grow(self, stream: Stream, size: int) -> None:
-        """Account for one more event, the newest of `stream`, and evict where it is one too many."""
-        self.events += 1
+    def grow(self, stream: Stream, count: int, size: int) -> None:
+        """Account for new events, the last of `stream`, and evict where they are too many."""
+        self.events += count
         self.bytes += size
         if self.events > self._max_events or self.bytes > self._max_bytes:
             self._evict(stream)

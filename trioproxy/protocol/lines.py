@@ -53,20 +53,19 @@ class LineFramer:
         if end == len(data) - 1 and not self._pieces and (self._max_line is None or end <= self._max_line):
             # One whole line, as nearly every answer is.
             return [] if data.isspace() else [data[:-1]]
-        first, *rest = data.split(b"\n")
+        first, *rest, last = data.split(b"\n")
         self._keep(first)
         lines: list[bytes | OversizedLine] = [self._take()]
-        last = rest.pop()
-        limit = self._max_line
-        if limit is None or limit >= len(data):
-            lines.extend(rest)
-        else:
+        if self._max_line is not None and self._max_line < len(data):
             for line in rest:
                 self._keep(line)
                 lines.append(self._take())
+            rest.clear()
         if last:
             self._keep(last)
-        return [line for line in lines if isinstance(line, OversizedLine) or (line and not line.isspace())]
+        lines = [line for line in lines if isinstance(line, OversizedLine) or line.strip()]
+        lines += [line for line in rest if line.strip()]
+        return lines
 
     def _keep(self, piece: bytes) -> None:
         if self._skipped:
