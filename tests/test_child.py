@@ -162,6 +162,22 @@ async def test_lines_are_passed_on_as_they_are_blank_ones_left_out() -> None:
     assert lines == [b"Starting...\r", b'{"a":1}\r', b"\xe2\x80\xa8\xff"]
 
 
+async def test_a_child_that_says_much_at_once_is_heard_in_larger_pieces() -> None:
+    """In 128 KiB, once a whole pipe of the usual 64 was full: one piece has more lines than such a pipe could hold."""
+    program = "import os, sys\nsys.stdin.readline()\nfor _ in range(8): os.write(1, b'x' * 63 * 1024 + b'\\n' * 1024)\n"
+    async with run(*python(f"{program}line = b'%d\\n'\nos.write(1, b''.join(line % n for n in range(200_000)))")) as child:
+        child.send_nowait(b"go")
+        assert await receive(child, 8) == [b"x" * 63 * 1024] * 8
+        lines: list[bytes | OversizedLine] = []
+        most = 0
+        while len(lines) < 200_000:
+            piece = await child.receive()
+            most = max(most, sum(map(len, piece)) + len(piece))
+            lines += piece
+        assert lines == [b"%d" % n for n in range(200_000)]
+        assert 64 * 1024 < most <= 129 * 1024 or sys.platform != "linux"
+
+
 async def test_half_a_line_at_the_end_is_no_message() -> None:
     async with run("printf", r'{"a":1}\n{"b":') as child:
         lines, error = await receive_rest(child)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -160,3 +161,26 @@ class Interrupted(list[str]):
 def test_an_interrupt_before_anything_runs_is_130_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(Interrupted()) == 130
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is about glibc's allocator")
+def test_large_messages_find_the_memory_that_those_before_have_left() -> None:
+    """A page that is given back is a fault when it is used again."""
+    program = """
+import resource
+from trioproxy.cli import _keep_free_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        held = [b"x" * 1_000_000 for _ in range(3)]
+        held.clear()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+_keep_free_memory()
+faults()
+print(faults())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    without, with_it = map(int, ended.stdout.split())
+    assert with_it * 10 < without

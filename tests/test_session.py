@@ -210,6 +210,19 @@ async def test_a_burst_for_a_reader_that_is_behind_is_evicted_no_more_than_its_m
         assert talk.session.log.evicted >= 901
 
 
+async def test_a_server_that_says_much_at_once_lets_others_have_their_turn(autojump_clock: MockClock) -> None:
+    async with open_session(event_store_max_events=None) as talk:
+        standalone = talk.session.log.standalone
+        seen = set()
+        talk.server.say(*(note(str(n)) for n in range(2000)))
+        with trio.fail_after(10):
+            while standalone.end <= 2000:
+                seen.add(standalone.end)
+                await trio.lowlevel.checkpoint()
+        assert len(seen) >= 4
+        assert [message["params"]["data"] for message in talk.carried(standalone)[:1000]] == [str(n) for n in range(1000)]
+
+
 async def test_each_message_of_a_burst_is_shown(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "trioproxy.session")
     async with open_session(debug=True) as talk:

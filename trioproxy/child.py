@@ -37,6 +37,8 @@ from .stderr import StderrRelay
 logger = logging.getLogger("trioproxy.child")
 
 READ_SIZE: Final = 64 * 1024
+_BURST_SIZE: Final = 128 * 1024
+"""What is read at a time, and what the pipe holds then, where the last read was a full one: there is more."""
 MAX_QUEUED: Final = 1024 * 1024
 """Bytes waiting for a child to read its stdin, beyond which senders wait."""
 _PIPE_SIZE: Final = 64 * 1024
@@ -112,6 +114,8 @@ class Child:
         self._left = b""  # what a dead child had written when its stdout was closed
         self._failure: ChildError | None = None
         self._stdin_is_wide = False
+        self._stdout_is_wide = False
+        self._read_size = READ_SIZE
         self._has_spoken_since = True  # since we last wrote
         self._exited = trio.Event()
         self._outbox: list[bytes] = []
@@ -217,9 +221,14 @@ class Child:
             left, self._left = self._left, b""
             return left
         try:
-            return os.read(self._stdout, READ_SIZE)
+            data = os.read(self._stdout, self._read_size)
         except BlockingIOError:
             return None
+        self._read_size = READ_SIZE if len(data) < READ_SIZE else _BURST_SIZE
+        if self._read_size == _BURST_SIZE and not self._stdout_is_wide:
+            self._stdout_is_wide = True
+            _widen(self._stdout, _BURST_SIZE)
+        return data
 
     async def _settle_failure(self, closed: str) -> None:
         """Wait until it is known how a child ended that has closed its stdin or its stdout."""
@@ -245,8 +254,9 @@ class Child:
             pieces = gather((self._outbox[0], b"\n") if few else (b"\n".join((*self._outbox, b"")),))
             self._outbox.clear()
             self._queued = sum(map(len, pieces))
-            if self._queued > _PIPE_SIZE:
-                self._widen_stdin()
+            if self._queued > _PIPE_SIZE and not self._stdin_is_wide:
+                self._stdin_is_wide = True
+                _widen(self._stdin, MAX_QUEUED)
             while pieces:
                 try:
                     written = os.writev(self._stdin, pieces)
@@ -266,14 +276,6 @@ class Child:
                     self._queued -= written
             self._queued = sum(map(len, self._outbox))
             self._emptied.unpark_all()
-
-    def _widen_stdin(self) -> None:
-        """Let a large message go into the pipe at once, and not in pieces, each of which waits for the child to read."""
-        if not self._stdin_is_wide and sys.platform == "linux":
-            self._stdin_is_wide = True
-            # There is a limit to what one user's pipes may take together; beyond it this one stays as it is.
-            with suppress(OSError):
-                fcntl.fcntl(self._stdin, fcntl.F_SETPIPE_SZ, MAX_QUEUED)
 
     async def _watch_exit(self) -> None:
         """Wait for the process to end, and say how it did.  What it left in its pipes is still read."""
@@ -344,3 +346,11 @@ class Child:
         if pipe is not None and not pipe.closed:
             trio.lowlevel.notify_closing(pipe.fileno())
             pipe.close()
+
+
+def _widen(pipe: int, size: int) -> None:
+    """Let what is large go through a pipe at once, and not in pieces, for each of which somebody waits."""
+    if sys.platform == "linux":
+        # There is a limit to what one user's pipes may take together; beyond it this one stays as it is.
+        with suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size)

@@ -417,6 +417,7 @@ def run_to_its_end(serve: Callable[[C], Awaitable[None]], config: C) -> int:
     import trio
 
     _raise_file_limit()
+    _keep_free_memory()
     status = 0
     try:
         trio.run(serve, config)
@@ -430,6 +431,16 @@ def run_to_its_end(serve: Callable[[C], Awaitable[None]], config: C) -> int:
         for error in _leaves(group):
             logs.report_failure(error, config.log)
     return status
+
+
+def _keep_free_memory() -> None:
+    """Let the allocator keep a few megabytes: to get pages for each large message, and to give them back, is what costs.
+
+    glibc goes by the largest block that was ever freed: up to that size it serves blocks from its heap, and gives nothing
+    of it back before twice as much is free (mallopt(3), M_MMAP_THRESHOLD).  A block that nobody has written to had no pages.
+    To other allocators this is nothing.
+    """
+    bytes(4 * 1024 * 1024)
 
 
 def _raise_file_limit() -> None:

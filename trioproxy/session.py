@@ -84,6 +84,8 @@ _STDIN_TIME: Final = 10.0
 """Seconds for a server to make room in its stdin, before its client is told to come back later."""
 _RESTORE_TIME: Final = 10.0
 """Seconds for a new server to be ready, before a client is told to come back later."""
+_TURN: Final = 500
+"""Messages of a server that says much at once, after which it is the others' turn; to parse so many takes some 2 ms."""
 _MAX_CALLS: Final = 10_000
 """Requests in flight in one session: each costs a kilobyte, and a client pays forty bytes for it."""
 _GARBAGE_SHOWN: Final = 200
@@ -360,7 +362,7 @@ class Session:
                 self._lose_server(error)
                 return
             now = trio.current_time()
-            at = 0
+            at = parsed = 0
             while at < len(lines):
                 line = lines[at]
                 if isinstance(line, OversizedLine):
@@ -371,6 +373,9 @@ class Session:
                     self._append(stream, run)
                     at += len(run)
                 at += 1
+                parsed += 1
+                if not parsed % _TURN:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                 if self._end is not None:
                     return
             if self.log.is_full:
