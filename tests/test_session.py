@@ -219,7 +219,7 @@ async def test_a_server_that_says_much_at_once_lets_others_have_their_turn(autoj
             while standalone.end <= 2000:
                 seen.add(standalone.end)
                 await trio.lowlevel.checkpoint()
-        assert len(seen) >= 4
+        assert seen & {501, 1001, 1501}, "it was all said before anybody else had a turn"
         assert [message["params"]["data"] for message in talk.carried(standalone)[:1000]] == [str(n) for n in range(1000)]
 
 

@@ -195,7 +195,10 @@ class Child:
         """
         assert self._process.stdout is not None
         while True:
-            if not self._process.stdout.closed:
+            if self._read_size == _BURST_SIZE:
+                # There was more than we took.
+                await trio.lowlevel.checkpoint()
+            elif not self._process.stdout.closed:
                 try:
                     await trio.lowlevel.wait_readable(self._stdout)
                 except trio.ClosedResourceError:
@@ -223,6 +226,7 @@ class Child:
         try:
             data = os.read(self._stdout, self._read_size)
         except BlockingIOError:
+            self._read_size = READ_SIZE
             return None
         self._read_size = READ_SIZE if len(data) < READ_SIZE else _BURST_SIZE
         if self._read_size == _BURST_SIZE and not self._stdout_is_wide:

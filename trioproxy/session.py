@@ -64,7 +64,7 @@ from .protocol.own_messages import (
     initialized_notification,
     refusal,
 )
-from .protocol.progress import follow_progress
+from .protocol.progress import MIN_RUN, follow_progress
 from .protocol.recording import TO_CLIENT, TO_SERVER
 from .protocol.revisions import BATCH_REVISION
 from .protocol.revival import Memory
@@ -363,15 +363,18 @@ class Session:
                 return
             now = trio.current_time()
             at = parsed = 0
+            is_burst = True  # until it turns out that it is none
             while at < len(lines):
                 line = lines[at]
                 if isinstance(line, OversizedLine):
                     self._fail_oversized(line)
                 elif isinstance(line, Related):
                     self._deliver(line.raw, now, self._router.find(line.request_id))
-                elif (stream := self._deliver(line, now)) is not None and (run := follow_progress(lines, at)):
-                    self._append(stream, run)
-                    at += len(run)
+                elif (stream := self._deliver(line, now)) is not None and is_burst:
+                    if run := follow_progress(lines, at):
+                        self._append(stream, run)
+                        at += len(run)
+                    is_burst = len(run) >= MIN_RUN
                 at += 1
                 parsed += 1
                 if not parsed % _TURN:

@@ -4,8 +4,8 @@ A server in a hurry says nearly the same thousands of times a second.  From one 
 same token only `progress` and `message` change; so one that was parsed is a form for those that follow.  A line that fills
 in the form is JSON, is a message, and is about the same request, without anybody parsing it.
 
-What may be filled in is narrower than what JSON allows: numbers without an exponent, strings of printable ASCII without a
-backslash.  A line that doesn't fit is no error; it is parsed, like any other.
+What may be filled in is narrower than what JSON allows: numbers without sign and exponent, strings of printable ASCII
+without a backslash.  A line that doesn't fit is no error; it is parsed, like any other.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-MIN_RUN: Final = 128
-"""How many lines are worth a form: to make one takes as long as to parse so many."""
+MIN_RUN: Final = 64
+"""How many lines are worth a form: to make one takes as long as to parse so many, unless it was made before."""
 
-_NUMBER: Final = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?"
+_NUMBER: Final = rb"(?!0[0-9])[0-9]++(?:\.[0-9]++)?"
 _STRING: Final = rb'"[ !#-\[\]-~]*+"'
 # In JSON, what stands between bare quotes and before a colon is the name of a member: in a string the quotes would be
 # escaped.  Of which object it is a member doesn't matter: with another value of the same kind all else is as it was.
-_CHANGING: Final = re.compile(rb'"(?:progress": ?(%b)|message": ?(%b))(?=[,}])' % (_NUMBER, _STRING))
+_SLOT: Final = re.compile(
+    rb'"(?:progress": ?(?P<number>%b)|message": ?(?P<string>%b)|progressToken": ?(?P<token>%b|%b))(?=[,}])'
+    % (_NUMBER, _STRING, _NUMBER, _STRING)
+)
 
 
 def follow_progress(lines: Sequence[object], at: int) -> list[bytes]:
@@ -35,24 +38,32 @@ def follow_progress(lines: Sequence[object], at: int) -> list[bytes]:
     if at + MIN_RUN >= len(lines):
         return []
     line, *following = (line for line in lines[at:] if isinstance(line, bytes))
-    if at + 1 + len(following) < len(lines) or _unchanging(line) != _unchanging(following[MIN_RUN - 1]):
+    if at + 1 + len(following) < len(lines) or _outline(line) != _outline(following[MIN_RUN - 1]):
         return []
-    text = b"\n".join((*following, b""))
+    text = b"\n".join((line, *following, b""))
     match = _form(line).match(text)
-    return following[: text.count(b"\n", 0, match.end())] if match else []
+    return following[: text.count(b"\n", 0, match.end()) - 1] if match else []
 
 
-def _unchanging(line: bytes) -> bytes:
-    return _CHANGING.sub(b"", line)
+def _outline(line: bytes) -> bytes:
+    return _SLOT.sub(b"", line)
 
 
 def _form(line: bytes) -> re.Pattern[bytes]:
-    """Return what lines fit that differ from this one in nothing but what changes."""
-    parts: list[bytes] = []
+    """Return what fits lines that differ from this one in nothing but what changes.
+
+    The first line has to be this one: what stands for its token is what the others have to repeat.  So the same form, which
+    `re` remembers, is good for other tokens.
+    """
+    form, opening = b"", b""
     at = 0
-    for changing in _CHANGING.finditer(line):
-        start, end = changing.span(changing.lastindex or 0)
-        parts += re.escape(line[at:start]), _NUMBER if changing.lastindex == 1 else _STRING
-        at = end
-    parts.append(re.escape(line[at:]))
-    return re.compile(b"(?:%b\n)*+" % b"".join(parts))
+    for slot in _SLOT.finditer(line):
+        kind = slot.lastgroup or ""
+        form += re.escape(line[at : slot.start(kind)])
+        at = slot.end(kind)
+        if kind == "token" and not opening:
+            opening = b"(?=%b(%b|%b))" % (form, _NUMBER, _STRING)
+            form += rb"\1"
+        else:
+            form += {"number": _NUMBER, "string": _STRING, "token": re.escape(slot[kind])}[kind]
+    return re.compile(b"%b(?:%b%b\n)*+" % (opening, form, re.escape(line[at:])))
