@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import trio
 
-from trioproxy import directory as directory_module
+from trioproxy import deaths
 from trioproxy import sources as sources_module
 from trioproxy.auth import AuthRequest, Principal
 from trioproxy.config import ChildConfig, Config, LimitConfig, TimeConfig
@@ -101,7 +101,7 @@ async def test_a_session_that_has_ended_is_as_unknown_as_one_that_never_was() ->
             directory.find("no-such-session")
         assert str(ended.value) == str(unknown.value)
         await until(lambda: len(directory) == 0)
-        assert directory.last_exit == "the server was killed by SIGKILL"
+        assert directory.deaths.last == "the server was killed by SIGKILL"
 
 
 async def test_what_a_child_writes_to_stderr_is_logged_under_its_session(caplog: pytest.LogCaptureFixture) -> None:
@@ -271,8 +271,8 @@ async def test_an_error_in_the_relay_of_one_child_is_logged_and_takes_no_other_a
                 one, two = await directory.open(), await directory.open()
                 await one.submit([parse_line(b'{"jsonrpc":"2.0","method":"x"}')])
                 await one.wait_ended()
-                await until(lambda: directory.restarts == 1)
-                assert directory.last_exit == "the relay of the server failed: ZeroDivisionError"
+                await until(lambda: directory.deaths.count == 1)
+                assert directory.deaths.last == "the relay of the server failed: ZeroDivisionError"
                 with pytest.raises(SessionNotFound):
                     directory.find(one.id)
                 assert directory.find(two.id) is two
@@ -316,8 +316,8 @@ async def test_a_spare_that_dies_is_replaced_after_a_while_and_all_is_well_again
         died_at = trio.current_time()
         os.kill(spare, signal.SIGKILL)
         await until(lambda: directory.state == "failing")
-        assert (directory.spares, directory.restarts) == (0, 1)
-        assert directory.last_exit == "the server was killed by SIGKILL"
+        assert (directory.spares, directory.deaths.count) == (0, 1)
+        assert directory.deaths.last == "the server was killed by SIGKILL"
         await until(lambda: directory.spares == 1)
         assert trio.current_time() - died_at >= 0.5
         await until(lambda: directory.state == "ready")
@@ -348,8 +348,8 @@ async def test_a_spare_that_dies_takes_no_session_along_though_no_child_has_answ
     async with run("sh", "-c", "mkdir lock || exit 1; cat; rmdir lock", cwd=tmp_path) as directory:
         await until((tmp_path / "lock").exists)
         session = await directory.open()
-        await until(lambda: directory.restarts >= 1)
-        assert directory.last_exit == "the server exited with status 1"
+        await until(lambda: directory.deaths.count >= 1)
+        assert directory.deaths.last == "the server exited with status 1"
         assert not session.has_ended
         await session.submit([parse_line(b'{"jsonrpc":"2.0","method":"x"}')])
         with session.attach(session.log.standalone) as cursor:
@@ -364,9 +364,9 @@ async def test_a_command_that_is_gone_for_a_while_is_tried_again(tmp_path: Path)
         await until(started.exists)
         os.rename(script, away)
         session = await directory.open()
-        await until(lambda: directory.restarts >= 1)
-        assert directory.last_exit is not None
-        assert "does not exist" in directory.last_exit
+        await until(lambda: directory.deaths.count >= 1)
+        assert directory.deaths.last is not None
+        assert "does not exist" in directory.deaths.last
         assert directory.state == "failing"
         with pytest.raises(CommandFailed, match="does not exist"):
             await directory.open()
@@ -403,8 +403,8 @@ async def test_a_first_child_that_dies_in_silence_fails_the_command_too() -> Non
 async def test_a_proven_child_that_leaves_when_idle_is_replaced_and_fails_nothing() -> None:
     async with run("sh", "-c", "sleep 0.8") as directory:
         await directory.proven.wait()
-        await until(lambda: directory.restarts == 1)
-        assert directory.last_exit == "the server exited with status 0"
+        await until(lambda: directory.deaths.count == 1)
+        assert directory.deaths.last == "the server exited with status 0"
         assert directory.state == "failing"
         await until(lambda: directory.state == "ready")
 
@@ -420,7 +420,7 @@ async def test_without_spares_all_is_well_when_the_first_child_has_left() -> Non
     """Nobody waits for another one; whoever opens a session starts it."""
     async with run("sh", "-c", "sleep 0.8", spares=0) as directory:
         await directory.proven.wait()
-        await until(lambda: directory.restarts == 1)
+        await until(lambda: directory.deaths.count == 1)
         assert (directory.spares, directory.state) == (0, "ready")
         await directory.open()
 
@@ -542,7 +542,7 @@ async def test_a_session_whose_next_child_fails_in_an_unforeseen_way_is_ended(mo
 
 async def test_a_session_whose_next_server_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """As often as one that keeps dying."""
-    monkeypatch.setattr(directory_module, "_RESPAWN_FIRST", 0.001)
+    monkeypatch.setattr(deaths, "_FIRST_PAUSE", 0.001)
     first, made = MemoryTransport(), 0
 
     @asynccontextmanager
@@ -561,5 +561,5 @@ async def test_a_session_whose_next_server_does_not_come_is_given_up(monkeypatch
         assert (await first.hear())["method"] == "notifications/initialized"
         first.end(ChildExited("it has ended"))
         await session.wait_ended()
-        assert made == 1 + directory_module._MAX_DEATHS
-        assert directory.last_exit == "the server was not there within 0.05 s, the limit of --connection-timeout"
+        assert made == 1 + deaths.MAX_DEATHS
+        assert directory.deaths.last == "the server was not there within 0.05 s, the limit of --connection-timeout"

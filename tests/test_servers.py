@@ -20,7 +20,7 @@ from tests import modern, wire
 from tests.proxies import DEMO, descendants, open_test_proxy, python
 from tests.puppet import MODERN_PUPPET, PUPPET, request
 from tests.serving import ask, wait_until
-from trioproxy import directory as directory_module
+from trioproxy import hooks
 from trioproxy import servers as servers_module
 from trioproxy.auth import AuthRequest, HttpError, Principal
 from trioproxy.child import open_child
@@ -644,7 +644,7 @@ async def test_a_session_that_ends_during_on_connect_is_said_goodbye_to_once() -
 
 
 async def test_an_on_close_that_fails_or_hangs_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory_module, "_GOODBYE_TIME", 0.1)
+    monkeypatch.setattr(hooks, "_GOODBYE_TIME", 0.1)
     for on_close in (hang, fail):
         async with open_test_proxy(PUPPET, on_close=on_close) as proxy:
             client = await wire.initialize(proxy.url)

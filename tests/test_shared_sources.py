@@ -239,7 +239,7 @@ async def test_who_loses_its_seat_has_seen_no_death_of_the_server() -> None:
         transport.end(ChildError("too much waits to be read"))
         await session.wait_ended()
         await wait_until(lambda: not directory.berths)
-        assert (directory.restarts, directory.state) == (0, "ready")
+        assert (directory.deaths.count, directory.state) == (0, "ready")
 
 
 @pytest.mark.parametrize(

@@ -19,23 +19,23 @@ import math
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from typing import Final, Literal, Protocol, TypeVar
+from typing import Final, Literal, TypeVar
 
 import trio
 
 from .auth import AuthRequest, HttpError, Principal, key_of
+from .berth import Berth, Tenant
 from .config import Config
-from .hooks import SessionInfo
+from .deaths import LIVELY, MAX_DEATHS, PROBATION, Deaths, command_failed, pause, unforgivable
+from .hooks import Hooks, SessionInfo
 from .metrics import Metrics
 from .protocol.errors import (
-    ChildError,
     ChildExited,
     CommandFailed,
     SessionNotFound,
     ShuttingDown,
     TooManySessions,
     TrioproxyError,
-    Unavailable,
 )
 from .protocol.legacy_to_modern import LegacyToModern
 from .session import Session
@@ -45,73 +45,13 @@ from .translate import Translated
 from .transport import Transport
 
 logger = logging.getLogger("trioproxy.directory")
-stderr_logger = logging.getLogger("trioproxy.child")
 
 PROVE_TIME: Final = 0.5
 """Seconds that a first child has to stay alive to be taken for a working server."""
-_PROBATION: Final = 60.0
-"""Seconds in which a child that ends by itself shows that the command doesn't work, unless one has answered before."""
 _ROOM_TIME: Final = 5.0
 """Seconds for a child that makes room for another to be gone."""
-_GOODBYE_TIME: Final = 5.0
-"""Seconds for `on_close`."""
-_LIVELY: Final = 30.0
-"""Seconds after which a child that dies has lived: the next one is not held to be the same failure again."""
-_MAX_DEATHS: Final = 5
-"""Deaths in a row after which a session is given up, and the server held to be broken for a while."""
-LAST_WORDS: Final = "; its last words:"
-"""What comes before them, in a line of which they are the next ones."""
-_RESPAWN_FIRST: Final = 0.5
-_RESPAWN_LONGEST: Final = 30.0
-"""Seconds before a dead spare is replaced: from the first, doubled with each death in a row, to the longest."""
-
-
-class Tenant(Protocol):
-    """What uses a child: a session, or the multiplex of modern requests."""
-
-    @property
-    def short_id(self) -> str:
-        """What it is called in logs."""
-
-    @property
-    def calls(self) -> int:
-        """How many requests are to be answered."""
-
-    async def run(self) -> None:
-        """Use the child until it ends, or `close` is called."""
-
-    def close(self, reason: TrioproxyError) -> None:
-        """End it; requests in flight are answered with `reason`."""
-
 
 T = TypeVar("T", bound=Tenant)
-
-
-class Berth:
-    """One child, and in time what uses it."""
-
-    def __init__(self, number: int, request: AuthRequest | None, principal: Principal | None) -> None:
-        self.name = f"spare {number}"
-        self.request: Final = request  # that it was opened for
-        self.principal: Final = principal
-        self.child: Server | None = None
-        self.tenant: Tenant | None = None
-        self.claimed = trio.Event()
-        self.lent = trio.CancelScope()  # what is done with it while nobody has claimed it
-        self.is_fresh = True  # nobody has said anything to it
-        self.opened_at = trio.current_time()
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was opened."""
-        return trio.current_time() - self.opened_at
-
-    def hear(self, line: str) -> None:
-        """Pass a line of the child's stderr on to ours, with the name of the session that it belongs to."""
-        if self.tenant is None:
-            stderr_logger.info("%s: %s", self.name, line)
-        else:
-            stderr_logger.info("%s", line, extra={"session": self.tenant.short_id})
 
 
 class Directory:
@@ -119,7 +59,7 @@ class Directory:
 
     Attributes:
       proven: set once a child of the command has lived long enough, or answered.
-      last_exit: how the last child ended that ended by itself.
+      deaths: of the children that have ended by themselves.
       room_makers: each ends a child that nobody uses at the moment, if it knows one, and says whether it did.
       source: where servers come from.
       tap: where all messages are noted, if anywhere.
@@ -135,12 +75,11 @@ class Directory:
         self.evicted = 0
         self.proven = trio.Event()
         self.is_draining = False
-        self.restarts = 0
-        self.last_exit: str | None = None
+        self.deaths: Final = Deaths()
         self._config = config
         self._nursery = nursery
         self._sessions: dict[str, Session] = {}
-        self._infos: dict[Session, SessionInfo] = {}
+        self._hooks = Hooks(config.on_connect, config.on_close, self._patience)
         self._spares: list[Berth] = []
         self.room_makers: list[Callable[[], bool]] = []
         self._vacated = trio.lowlevel.ParkingLot()
@@ -149,9 +88,6 @@ class Directory:
         self._opening = 0  # sessions that are about to be
         self._berths = 0
         self._all: set[Berth] = set()
-        self._deaths_in_a_row = 0
-        self._has_answered = False
-        self._broken_until = -math.inf
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -189,13 +125,13 @@ class Directory:
             return "starting"
         if self.is_full:
             return "full"
-        if trio.current_time() < self._broken_until:
+        if self.deaths.is_given_up:
             return "failing"
         if self.source.spares == 0:
             # The first child proves the command, and may leave when nobody comes; none is to take its place.
             return "ready"
         is_alive = any(berth.age > PROVE_TIME for berth in self._spares)
-        return "failing" if self._deaths_in_a_row and not is_alive else "ready"
+        return "failing" if self.deaths.in_a_row and not is_alive else "ready"
 
     def kill_children(self) -> None:
         """Kill every child at once, without ceremony."""
@@ -252,44 +188,13 @@ class Directory:
         session = await self.move_in(make, principal, request)
         session.owner = key_of(principal)
         self._sessions[session.id] = session
-        if self._config.on_connect is not None or self._config.on_close is not None:
+        if self._hooks:
             kind: Literal["stream", "sse"] = "sse" if single_stream else "stream"
-            await self._introduce(session, SessionInfo(session.short_id, principal, kind, made_by(servers[0])))
+            await self._hooks.introduce(session, SessionInfo(session.short_id, principal, kind, made_by(servers[0])))
+            if session.id not in self._sessions:
+                # It has ended meanwhile, and nobody else will say so.
+                await self._hooks.say_goodbye(session)
         return session
-
-    async def _introduce(self, session: Session, info: SessionInfo) -> None:
-        """Tell the library's user of a session; what that raises refuses it."""
-        told = False
-        try:
-            if self._config.on_connect is not None:
-                with trio.move_on_after(self._patience) as patience:
-                    await self._config.on_connect(info)
-                if patience.cancelled_caught:
-                    raise Unavailable(f"on_connect took longer than {self._patience:g} s, the limit of --connection-timeout")
-            told = True
-        except (TrioproxyError, HttpError):
-            raise
-        except Exception:
-            logger.exception("on_connect failed", extra={"session": session.short_id})
-            raise TrioproxyError("on_connect failed") from None
-        finally:
-            if not told:
-                session.close(Unavailable("the session was not opened"))
-        self._infos[session] = info
-        if session.id not in self._sessions:
-            # It has ended meanwhile, and nobody else will say so.
-            await self._say_goodbye(session)
-
-    async def _say_goodbye(self, session: Session) -> None:
-        """Tell the library's user that a session has ended."""
-        info = self._infos.pop(session, None)
-        if info is None or self._config.on_close is None:
-            return
-        with trio.CancelScope(shield=True), trio.move_on_after(_GOODBYE_TIME):
-            try:
-                await self._config.on_close(info)
-            except Exception:
-                logger.exception("on_close failed", extra={"session": session.short_id})
 
     def _speaking_legacy(self, child: Server) -> Transport:
         """Return a transport on which a client of the handshake era can be served, whatever the child speaks."""
@@ -343,7 +248,7 @@ class Directory:
         tenant = make(berth.child)
         berth.tenant = tenant
         berth.claimed.set()
-        self._deaths_in_a_row = 0
+        self.deaths.forget_row()
         self.keep_spares()
         return tenant
 
@@ -359,7 +264,7 @@ class Directory:
         """Undo `lend_spare`."""
         self._lent -= 1
         berth.is_fresh = False
-        self._has_answered = self._has_answered or (berth.child is not None and berth.child.has_spoken)
+        self.deaths.has_answered |= berth.child is not None and berth.child.has_spoken
         if berth in self._all:
             self._spares.append(berth)
         self.keep_spares()
@@ -381,9 +286,9 @@ class Directory:
     async def _start_spare(self) -> None:
         failure: CommandFailed | None = None
         try:
-            # A server that can't live is not started as fast as it dies.
-            if self._deaths_in_a_row:
-                await trio.sleep(min(_RESPAWN_LONGEST, _RESPAWN_FIRST * 2.0 ** min(self._deaths_in_a_row - 1, 16)))
+            if self.deaths.in_a_row:
+                # A server that can't live is not started as fast as it dies.
+                await trio.sleep(pause(self.deaths.in_a_row))
             if not self.is_draining:
                 berth = await self._open_berth(None, None)
                 if berth in self._all:
@@ -396,7 +301,7 @@ class Directory:
             self._starting -= 1
         if failure is not None:
             logger.error("a spare could not be started: %s", failure)
-            self._note_death(str(failure))
+            self.deaths.note_unused(str(failure))
         # It may have ended as soon as it was there, and was still counted as one that is about to be.
         self.keep_spares()
 
@@ -449,7 +354,7 @@ class Directory:
             reason = first_leaf(group)
             if berth.child is not None:
                 logger.exception("%s failed", berth.name)
-                self._note_death(f"the relay of the server failed: {type(reason).__name__}")
+                self._note_unused_death(f"the relay of the server failed: {type(reason).__name__}")
             elif isinstance(reason, TrioproxyError | HttpError):
                 # What opens a server may have something to say to who asks for it.
                 failure = reason
@@ -460,7 +365,7 @@ class Directory:
         finally:
             self._vacate(berth)
             if isinstance(berth.tenant, Session):
-                await self._say_goodbye(berth.tenant)
+                await self._hooks.say_goodbye(berth.tenant)
         if failure is not None:
             raise failure
 
@@ -493,28 +398,27 @@ class Directory:
         finally:
             if not (isinstance(tenant, Session) and tenant.is_orphaned):
                 self._forget(tenant)
-            self._has_answered = self._has_answered or child.has_spoken
+            self.deaths.has_answered |= child.has_spoken
             # Who shares a server may be let go by it, and it lives on.
             has_died = isinstance(child.failure, ChildExited)
             if has_died:
-                self.last_exit = str(child.failure)
-                self.restarts += 1
+                self.deaths.note(str(child.failure))
         logger.info("ended%s", f", {child.failure}" if child.failure else "", extra=about)
         if has_died and self._config.exit_on_child_death:
             assert child.failure is not None
-            raise _unforgivable(child.failure)
+            raise unforgivable(child.failure)
 
     async def _restore(self, berth: Berth, session: Session) -> None:
         """Give a session whose child has died another, and so on; a command that keeps dying is given up."""
         deaths = 0  # in a row, each soon after the start
         while session.is_orphaned and not session.has_ended and not self.is_draining:
-            deaths = deaths + 1 if berth.age < _LIVELY else 1
-            if deaths > _MAX_DEATHS:
-                self._broken_until = trio.current_time() + _RESPAWN_LONGEST
-                session.close(ChildExited(f"the server has died {deaths} times in a row; the last time: {self.last_exit}"))
+            deaths = deaths + 1 if berth.age < LIVELY else 1
+            if deaths > MAX_DEATHS:
+                self.deaths.give_up()
+                session.close(ChildExited(f"the server has died {deaths} times in a row; the last time: {self.deaths.last}"))
                 break
             if deaths > 1:
-                with trio.move_on_after(min(_RESPAWN_LONGEST, _RESPAWN_FIRST * 2.0 ** (deaths - 2))):
+                with trio.move_on_after(pause(deaths - 1)):
                     await session.wait_ended()
                     break
             berth.opened_at = trio.current_time()
@@ -528,7 +432,7 @@ class Directory:
                 if patience.cancelled_caught:
                     raise self._too_slow()
             except CommandFailed as error:
-                self.last_exit = str(error)
+                self.deaths.last = str(error)
 
     @property
     def _patience(self) -> float:
@@ -563,21 +467,19 @@ class Directory:
         assert child.failure is not None
         # A server may leave when nobody needs it.  One that never stayed, or that complains, is none.
         has_left = self.proven.is_set() and (child.failure.data or {}).get("exitStatus") == 0
-        if berth.age < _PROBATION and not (self._has_answered or self._tenants() or has_left):
-            return _command_failed(child.failure)
+        if berth.age < PROBATION and not (self.deaths.has_answered or self._tenants() or has_left):
+            return command_failed(child.failure)
         logger.error("%s: %s while it waited for a session", berth.name, child.failure)
         if self._config.exit_on_child_death:
-            return _unforgivable(child.failure)
-        if berth.age > _RESPAWN_LONGEST:
+            return unforgivable(child.failure)
+        if berth.age > LIVELY:
             # Not one that can't live; it was merely its time.
-            self._deaths_in_a_row = 0
-        self._note_death(str(child.failure))
+            self.deaths.forget_row()
+        self._note_unused_death(str(child.failure))
         return None
 
-    def _note_death(self, how: str) -> None:
-        self.restarts += 1
-        self._deaths_in_a_row += 1
-        self.last_exit = how
+    def _note_unused_death(self, how: str) -> None:
+        self.deaths.note_unused(how)
         self.keep_spares()
 
     async def drain(self, timeout: float) -> None:
@@ -637,13 +539,3 @@ def first_leaf(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _unforgivable(failure: ChildError) -> CommandFailed:
-    return CommandFailed(f"{failure}, and --exit-on-child-death says that this is the end", data=failure.data)
-
-
-def _command_failed(failure: ChildError) -> CommandFailed:
-    stderr = (failure.data or {}).get("stderr") or ["nothing on stderr"]
-    words = "".join(f"\n  {line}" for line in stderr)
-    return CommandFailed(f"{failure} before it had answered anything{LAST_WORDS}{words}", data=failure.data)

@@ -1,4 +1,4 @@
-"""What whoever uses the library may have a say in: the types of the functions that are handed to `Config`.
+"""What whoever uses the library may have a say in: the functions that are handed to `Config`, and when they are called.
 
 create_server(request, principal)    makes the server for a session, in place of a command
 on_connect(session)                  a session is about to begin; what it raises is the answer to its client
@@ -8,13 +8,25 @@ on_unhandled_request                 an ASGI application, for paths that we don'
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from .auth import AuthRequest, Principal
+import trio
+
+from .auth import AuthRequest, HttpError, Principal
+from .protocol.errors import TrioproxyError, Unavailable
 from .transport import Transport
+
+if TYPE_CHECKING:
+    from .session import Session
+
+logger = logging.getLogger("trioproxy.hooks")
+
+_GOODBYE_TIME: Final = 5.0
+"""Seconds for `on_close`."""
 
 ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 """An application as ASGI 3 has it; in its scope, `trioproxy.principal` is who sends the request."""
@@ -44,3 +56,58 @@ class SessionInfo:
 
 OnConnect: TypeAlias = Callable[[SessionInfo], Awaitable[None]]
 OnClose: TypeAlias = Callable[[SessionInfo], Awaitable[None]]
+
+
+class Hooks:
+    """Tells whoever uses the library of sessions that come and go.
+
+    It is true if there is anybody to be told.
+
+    Args:
+      patience: seconds for `on_connect`, whose client waits.
+    """
+
+    def __init__(self, on_connect: OnConnect | None, on_close: OnClose | None, patience: float) -> None:
+        self._on_connect = on_connect
+        self._on_close = on_close
+        self._patience = patience
+        self._infos: dict[Session, SessionInfo] = {}
+
+    def __bool__(self) -> bool:
+        return self._on_connect is not None or self._on_close is not None
+
+    async def introduce(self, session: Session, info: SessionInfo) -> None:
+        """Tell of a session that is about to begin, or end it.
+
+        Raises:
+          TrioproxyError, HttpError: what `on_connect` has raised; any other exception is logged, and none of its client's
+            business.
+        """
+        told = False
+        try:
+            if self._on_connect is not None:
+                with trio.move_on_after(self._patience) as patience:
+                    await self._on_connect(info)
+                if patience.cancelled_caught:
+                    raise Unavailable(f"on_connect took longer than {self._patience:g} s, the limit of --connection-timeout")
+            told = True
+        except (TrioproxyError, HttpError):
+            raise
+        except Exception:
+            logger.exception("on_connect failed", extra={"session": session.short_id})
+            raise TrioproxyError("on_connect failed") from None
+        finally:
+            if not told:
+                session.close(Unavailable("the session was not opened"))
+        self._infos[session] = info
+
+    async def say_goodbye(self, session: Session) -> None:
+        """Tell that a session has ended, if anybody was told that it had begun."""
+        info = self._infos.pop(session, None)
+        if info is None or self._on_close is None:
+            return
+        with trio.CancelScope(shield=True), trio.move_on_after(_GOODBYE_TIME):
+            try:
+                await self._on_close(info)
+            except Exception:
+                logger.exception("on_close failed", extra={"session": session.short_id})

@@ -72,7 +72,7 @@ class Served:
     @property
     def restarts(self) -> int:
         """How many of its servers have ended by themselves."""
-        return self.ends + (0 if self.directory is None else self.directory.restarts)
+        return self.ends + (0 if self.directory is None else self.directory.deaths.count)
 
     def paths(self) -> list[str]:
         """Return the URL paths that clients are told, quoted as they are in a URL."""
@@ -200,7 +200,7 @@ class Servers:
 
     def _note_end(self, served: Served) -> None:
         if served.directory is not None:
-            served.ends += served.directory.restarts + 1
+            served.ends += served.directory.deaths.count + 1
             served.directory = None
         served.settled.set()
 

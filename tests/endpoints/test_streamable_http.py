@@ -22,7 +22,7 @@ from tests import wire
 from tests.proxies import descendants, open_test_proxy, python, wait_gone
 from tests.puppet import PUPPET, log, notification, progress, request, response, saying
 from tests.wire import Answer, Client
-from trioproxy import directory
+from trioproxy import deaths
 from trioproxy.config import LimitConfig, TimeConfig
 from trioproxy.endpoints import streamable_http
 from trioproxy.server import Proxy
@@ -1347,7 +1347,7 @@ async def test_a_session_goes_on_with_another_server_which_is_told_what_the_firs
 async def test_a_server_that_keeps_dying_ends_its_session_and_is_held_to_be_broken_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(directory, "_RESPAWN_FIRST", 0.001)
+    monkeypatch.setattr(deaths, "_FIRST_PAUSE", 0.001)
     async with open_session() as client:
         for number in range(6):
             (death,) = (await client.post(request("die", number, status=3))).messages

@@ -30,7 +30,7 @@ class Measurements:
             "Servers, most of them processes, by what they do.",
             Reading("gauge", ("server", "state"), self._children),
         )
-        self._count("child_deaths_total", "Servers that have ended by themselves.", lambda directory: directory.restarts)
+        self._count("child_deaths_total", "Servers that have ended by themselves.", lambda directory: directory.deaths.count)
         self._gauge("calls_in_flight", "Requests that a server has yet to answer.", _calls)
         self._gauge("stdin_queue_bytes", "Bytes that wait for a server to read them.", _queued)
         self._gauge(

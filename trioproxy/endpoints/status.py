@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 
-from ..directory import LAST_WORDS
+from ..deaths import LAST_WORDS
 from ..exchange import Exchange
 from ..protocol.errors import MethodNotAllowed
 from ..servers import Served, Servers
@@ -61,7 +61,7 @@ async def _report(served: Served) -> dict[str, Any]:
     return {
         "state": state,
         "restarts": served.restarts,
-        "last_exit": _first_line(directory.last_exit),
+        "last_exit": _first_line(directory.deaths.last),
         "sessions": len(directory),
         "saturation": round(len(directory) / limit if limit else 0.0, 4),
     }
