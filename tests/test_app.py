@@ -16,7 +16,7 @@ from tests import wire
 from tests.proxies import open_test_proxy, python
 from tests.puppet import PUPPET, request
 from tests.serving import ask, is_json_rpc_error, next_answer
-from trioproxy import AuthConfig, AuthRequest, Principal
+from trioproxy import AuthConfig, AuthRequest, Principal, worker
 from trioproxy import connection as connection_module
 from trioproxy import directory as directory_module
 from trioproxy.config import EndpointConfig, LimitConfig, ListenConfig
@@ -215,7 +215,7 @@ async def test_a_body_over_the_limit_is_refused_and_its_client_reads_why(path: s
 
 async def test_a_body_that_does_not_come_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "BODY_TIME", 0.1)
-    monkeypatch.setattr(connection_module, "_SWEEP_TIME", 0.02)
+    monkeypatch.setattr(worker, "_SWEEP_TIME", 0.02)
     async with open_test_proxy(PUPPET) as proxy, wire.connect(proxy.url) as client:
         head = b"".join(f"{name}: {value}\r\n".encode() for name, value in wire.JSON_HEADERS.items())
         await client.stream.send_all(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n" + head + b"\r\n{")

@@ -28,6 +28,7 @@ from tests.serving import (
     wait_until,
 )
 from trioproxy import connection as module
+from trioproxy import worker
 
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -871,8 +872,9 @@ async def test_who_sends_faster_than_it_is_served_has_to_wait() -> None:
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the server look at its connections often, and give them little time."""
-    for name, seconds in {"_SWEEP_TIME": 0.02, "HEAD_TIME": 0.2, "BODY_TIME": 0.2}.items():
-        monkeypatch.setattr(module, name, seconds)
+    monkeypatch.setattr(worker, "_SWEEP_TIME", 0.02)
+    for name in ("HEAD_TIME", "BODY_TIME"):
+        monkeypatch.setattr(module, name, 0.2)
 
 
 async def drip(stream: trio.abc.SendStream, data: bytes) -> None:

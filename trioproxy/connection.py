@@ -35,13 +35,12 @@ from typing import Any, Final
 import h11
 import trio
 from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import parse_socket_addr
 
 from .gather import drop, gather
-from .heads import Head, Headers, Heads, pretend_plain, write_plain
-from .metrics import Metrics
+from .heads import Head, Headers, pretend_plain, write_plain
 from .protocol.errors import BodyTooSlow, InvalidRequest, TrioproxyError, error_response, status_and_code
+from .worker import Worker
 
 logger = logging.getLogger("trioproxy.connection")
 
@@ -57,7 +56,6 @@ SEND_TIME: Final = 30.0
 """Seconds for a client to take at least some of what is being sent to it."""
 LINGER_TIME: Final = 2.0
 """Seconds in which what a client still sends after its early answer is thrown away, so that it gets to read the answer."""
-_SWEEP_TIME: Final = 1.0
 _MAX_READ_AHEAD: Final = 64 * 1024
 """Bytes of further requests that are read while a response runs; they are read at all to see the client leave."""
 _TLS_WRITE_SIZE: Final = 64 * 1024
@@ -69,34 +67,6 @@ _QUOTED_LINE: Final = re.compile(r"(illegal (?:header|request) line): .*", re.DO
 
 class ClientGone(OSError):
     """The client has closed the connection, or has stopped reading (ASGI: "servers should raise an OSError")."""
-
-
-class Worker(WorkerContext):
-    """What the connections of one listener share: hypercorn's `terminated` event, one clock, and what is counted."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        super().__init__(None)
-        self.metrics: Final = metrics
-        self.heads: Final = Heads()
-        self.connections: set[Connection] = set()
-
-    async def sweep(self) -> None:
-        """End the connections whose clients owe us the next request, or the rest of one, for too long.
-
-        One task looks at all of them; with a timer each, starting and stopping it cost more than parsing a request.
-        """
-        while True:
-            await trio.sleep(_SWEEP_TIME)
-            now = trio.current_time()
-            for connection in self.connections:
-                if connection.deadline <= now:
-                    connection.expire()
-
-    async def terminate_idle(self) -> None:
-        """Let the connections without a request end now, and the others with their request."""
-        await self.terminated.set()
-        for connection in self.connections:
-            connection.close_if_idle()
 
 
 class Connection(TCPServer):

@@ -29,9 +29,10 @@ from hypercorn.config import Config as HypercornConfig
 from hypercorn.typing import ConnectionState
 
 from .config import ListenConfig
-from .connection import Connection, Worker
+from .connection import Connection
 from .metrics import Metrics
 from .protocol.errors import ListenError, Unavailable, error_response
+from .worker import Worker
 
 logger = logging.getLogger("trioproxy.listener")
 
