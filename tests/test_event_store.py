@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Sequence
 from typing import IO
@@ -9,6 +10,7 @@ from typing import IO
 import pytest
 from trio.testing import MockClock
 
+from trioproxy.alarm import Alarm
 from trioproxy.config import ConfigError
 from trioproxy.cursor import Readers
 from trioproxy.event_store import EventStore, InMemoryEventStore, open_log
@@ -65,7 +67,7 @@ def event_id(stream: Stream, number: int) -> str:
 
 async def resume(log: EventLog, last_event_id: str) -> list[bytes]:
     """Return what a connection reads that resumes a finished stream, or one that is at its end."""
-    readers = Readers(log, on_change=lambda: None, expect_by=lambda time: None)
+    readers = Readers(log, Alarm(math.inf), on_change=lambda: None)
     stream, position = log.find(last_event_id)
     messages: list[bytes] = []
     with readers.attach(stream, position) as cursor:
@@ -114,7 +116,7 @@ async def test_a_client_resumes_from_before_what_memory_holds(autojump_clock: Mo
 
 async def test_a_connection_that_resumes_goes_on_with_what_comes_while_it_reads(autojump_clock: MockClock) -> None:
     log = open_log(OnDisk(max_events=8), "tag")
-    readers = Readers(log, on_change=lambda: None, expect_by=lambda time: None)
+    readers = Readers(log, Alarm(math.inf), on_change=lambda: None)
     messages = fill(log.standalone, 50)
     with readers.attach(*log.find(event_id(log.standalone, 10))) as cursor:
         came: list[bytes] = []
@@ -204,7 +206,7 @@ async def test_a_reader_whose_archive_fails_goes_on_with_what_is_in_memory(
 ) -> None:
     store = OnDisk(max_events=8)
     log = open_log(store, "tag")
-    readers = Readers(log, on_change=lambda: None, expect_by=lambda time: None)
+    readers = Readers(log, Alarm(math.inf), on_change=lambda: None)
     messages = fill(log.standalone, 50)
     with readers.attach(*log.find("tag-0-10")) as cursor:
         assert await cursor.read() == (11, [messages[10]])

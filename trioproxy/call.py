@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeAlias
 
 import trio
 
+from .alarm import Alarm
 from .config import Config
 from .metrics import Outcome, outcome_of
 from .protocol.envelope import Envelope
@@ -41,8 +42,9 @@ class Carrier(Protocol):
     def detach(self, call: Call) -> None:
         """Have nothing more to do with `call`; its request is cancelled if the server has not answered it."""
 
-    def limit_patience(self, call: Call) -> None:
-        """Wake `call` after AT_ONCE."""
+    @property
+    def alarm(self) -> Alarm:
+        """Wakes calls that have waited long enough."""
 
 
 class Call:
@@ -138,7 +140,7 @@ class Call:
         try:
             if not self.has_something:
                 for carrier in self._legs:
-                    carrier.limit_patience(self)
+                    carrier.alarm.limit_patience(self, AT_ONCE)
                 while not (self.has_something or self._is_out_of_patience):
                     await self._arrived.park()
         finally:

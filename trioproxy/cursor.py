@@ -10,12 +10,12 @@ the one before is usually a connection that has died without a word.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
+from .alarm import Alarm
 from .protocol.event_log import EventLog, Stream
 
 
@@ -93,7 +93,7 @@ class Cursor:
         self.on_answer = on_answer
         try:
             if stream.end == self.position:
-                self._readers.limit_patience(self, patience)
+                self._readers.alarm.limit_patience(self, patience)
                 while stream.end == self.position and not (self.is_superseded or self._is_out_of_patience):
                     await self._arrived.park()
         finally:
@@ -150,16 +150,15 @@ class Readers:
     """The cursors of one session.
 
     Args:
+      alarm: wakes those who have waited long enough.
       on_change: called when a reader has come or gone.
-      expect_by: called with a time at which `check_patience` wants to be called.
     """
 
-    def __init__(self, log: EventLog, *, on_change: Callable[[], None], expect_by: Callable[[float], None]) -> None:
+    def __init__(self, log: EventLog, alarm: Alarm, *, on_change: Callable[[], None]) -> None:
+        self.alarm: Final = alarm
         self._log: Final = log
         self._on_change = on_change
-        self._expect_by = expect_by
         self._cursors: dict[Stream, Cursor] = {}
-        self._patience: deque[tuple[float, Cursor]] = deque()
         self._room = trio.lowlevel.ParkingLot()
 
     def __len__(self) -> int:
@@ -232,18 +231,3 @@ class Readers:
         if stalled:
             self._on_change()
         return len(stalled)
-
-    # Impatient ones
-
-    def limit_patience(self, cursor: Cursor, seconds: float) -> None:
-        """Wake `cursor` in so many seconds, the same for all; most will have what they wait for by then."""
-        until = trio.current_time() + seconds
-        self._patience.append((until, cursor))
-        self._expect_by(until)
-
-    def check_patience(self, now: float) -> float | None:
-        """Wake those who have waited long enough, and return when the next will have, if there is one."""
-        # Most have what they were waiting for: who looked at each in its turn would wake up for each.
-        while self._patience and (self._patience[0][0] <= now or self._patience[0][1].has_something):
-            self._patience.popleft()[1].run_out_of_patience()
-        return self._patience[0][0] if self._patience else None

@@ -15,13 +15,14 @@ import json
 import logging
 import math
 import secrets
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
-from .call import AT_ONCE, Call
+from .alarm import Alarm
+from .call import Call
 from .protocol.envelope import missing_capabilities
 from .protocol.errors import (
     ChildError,
@@ -95,8 +96,7 @@ class Multiplex:
         self._touched_at = trio.current_time()
         self._idle_limit = math.inf if idle_limit is None else idle_limit
         self._is_needed = is_needed
-        self._patience: deque[tuple[float, Call]] = deque()
-        self._alarm = trio.CancelScope(deadline=self._touched_at + self._idle_limit)
+        self.alarm: Final = Alarm(self._touched_at + self._idle_limit)
 
     @property
     def short_id(self) -> str:
@@ -169,7 +169,7 @@ class Multiplex:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._keep_time)
+                    nursery.start_soon(self.alarm.run, self._look)
                     await self._relay()
                     nursery.cancel_scope.cancel()
         finally:
@@ -191,27 +191,14 @@ class Multiplex:
             else:
                 call.fail(reason)
 
-    def limit_patience(self, call: Call) -> None:
-        """Wake `call` after AT_ONCE; most will have what they wait for by then."""
-        until = trio.current_time() + AT_ONCE
-        self._patience.append((until, call))
-        if until < self._alarm.deadline:
-            self._alarm.deadline = until
-
-    async def _keep_time(self) -> None:
-        """Sleep until the next deadline, see what is overdue, and so on; as with a session, one task does it for all."""
-        while True:
-            with self._alarm:
-                await trio.sleep_forever()
-            now = trio.current_time()
-            while self._patience and (self._patience[0][0] <= now or self._patience[0][1].has_something):
-                self._patience.popleft()[1].run_out_of_patience()
-            ends_at = self.idle_since + self._idle_limit
-            if ends_at <= now:
-                self._logger.info("idle, ended")
-                self.close(ChildExited("the server was idle for too long"))
-                return
-            self._alarm = trio.CancelScope(deadline=min(ends_at, self._patience[0][0]) if self._patience else ends_at)
+    def _look(self, now: float) -> float:
+        """End it if it was idle for too long, and return when to look again."""
+        ends_at = self.idle_since + self._idle_limit
+        if ends_at <= now:
+            self._logger.info("idle, ended")
+            self.close(ChildExited("the server was idle for too long"))
+            return math.inf
+        return ends_at
 
     async def _relay(self) -> None:
         while True:

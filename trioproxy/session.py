@@ -25,6 +25,7 @@ from typing import Final
 
 import trio
 
+from .alarm import Alarm
 from .config import Config
 from .cursor import Cursor, Readers
 from .event_store import InMemoryEventStore, open_log
@@ -145,8 +146,12 @@ class Session:
         self._shows_messages = config.log.debug
         self._tap = tap
         self._mixes = mixes
+        self._idle_limit = _or_never(self._times.session_idle_timeout)
+        self._second_limit = min(self._idle_limit, _or_never(self._times.connection_timeout))
+        self._touched_at = trio.current_time()
+        self._alarm = Alarm(self._touched_at + self._second_limit)
         self._router = Router(self.log.standalone, mixes=mixes)
-        self._readers = Readers(self.log, on_change=self._touch, expect_by=self._expect_by)
+        self._readers = Readers(self.log, self._alarm, on_change=self._touch)
         self._memory = Memory()
         self._restored = trio.Event()
         self._restored.set()
@@ -155,10 +160,6 @@ class Session:
         self._given_up: dict[RequestId, None] = {}
         self._scope = trio.CancelScope()
         self._is_settled = False  # whether the client has said anything after `initialize`
-        self._idle_limit = _or_never(self._times.session_idle_timeout)
-        self._second_limit = min(self._idle_limit, _or_never(self._times.connection_timeout))
-        self._touched_at = trio.current_time()
-        self._alarm = trio.CancelScope(deadline=self._touched_at + self._second_limit)
         self._end: TrioproxyError | None = None
         self._ended = trio.Event()
 
@@ -256,7 +257,7 @@ class Session:
             self._is_settled = True
         self._given_up.pop(request.id, None)
         flight = self._router.take_off(request, stream, limit, now)
-        self._expect_by(flight.expires_at)
+        self._alarm.expect_by(flight.expires_at)
 
     def _expect_no_answer(self, request_id: RequestId | None, now: float) -> None:
         """A cancelled request's stream still has to end, and most servers answer it no more."""
@@ -264,7 +265,7 @@ class Session:
         if flight is not None and flight.request_id != self._initialize_id:
             self._router.cancel(flight)
             flight.expires_at = min(flight.expires_at, now + _CANCEL_TIME)
-            self._expect_by(flight.expires_at)
+            self._alarm.expect_by(flight.expires_at)
 
     async def shake_hands(self, revision: str) -> None:
         """Initialize the server in the name of a client that did not, and never will.
@@ -298,11 +299,10 @@ class Session:
         if self._end is not None:
             return
         self._scope = trio.CancelScope()
-        self._alarm = trio.CancelScope(deadline=self._alarm.deadline)
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._keep_time)
+                    nursery.start_soon(self._alarm.run, self._look)
                     if not self.is_orphaned or await self._repeat_handshake():
                         await self._relay()
                     nursery.cancel_scope.cancel()
@@ -512,32 +512,19 @@ class Session:
 
     # Time
 
-    async def _keep_time(self) -> None:
-        """Sleep until the next deadline, see what is overdue, and so on.
-
-        There is one task a session, where a scope a request would cost as much as everything else that is done with it;
-        a deadline that moves away costs nothing until it is looked at.
-        """
-        while True:
-            with self._alarm:
-                await trio.sleep_forever()
-            now = trio.current_time()
-            patience_ends = self._readers.check_patience(now)
-            for flight in self._router:
-                if flight.expires_at <= now:
-                    self._give_up(flight)
-                if self._end is not None:
-                    return
-            if self._idle_until() <= now:
-                self._logger.info("idle, ended")
-                self.close(ChildExited("the session was idle for too long"))
-                return
-            deadline = min((f.expires_at for f in self._router), default=self._idle_until())
-            self._alarm = trio.CancelScope(deadline=deadline if patience_ends is None else min(deadline, patience_ends))
-
-    def _expect_by(self, deadline: float) -> None:
-        if deadline < self._alarm.deadline:
-            self._alarm.deadline = deadline
+    def _look(self, now: float) -> float:
+        """End what is overdue, and return when to look again."""
+        for flight in self._router:
+            if flight.expires_at <= now:
+                self._give_up(flight)
+            if self._end is not None:
+                return math.inf
+        idle_until = self._idle_until()
+        if idle_until <= now:
+            self._logger.info("idle, ended")
+            self.close(ChildExited("the session was idle for too long"))
+            return math.inf
+        return min((flight.expires_at for flight in self._router), default=idle_until)
 
     def _idle_until(self) -> float:
         """When the session will have been idle for too long; never, while somebody listens or waits.
@@ -552,7 +539,7 @@ class Session:
     def _touch(self) -> None:
         """Let the time until the session is idle for too long begin now."""
         self._touched_at = trio.current_time()
-        self._expect_by(self._idle_until())
+        self._alarm.expect_by(self._idle_until())
 
     def _remember_given_up(self, request_id: RequestId) -> None:
         self._given_up[request_id] = None
