@@ -178,6 +178,23 @@ async def test_a_child_that_says_much_at_once_is_heard_in_larger_pieces() -> Non
         assert 65 * 1024 < most <= 129 * 1024 or sys.platform != "linux"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes have a size of their own there")
+async def test_a_pipe_that_a_child_has_widened_further_is_left_as_it_is() -> None:
+    program = """
+import fcntl, os, sys
+fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 512 * 1024)
+os.write(1, b"x" * 400 * 1024 + b"\\n")
+sys.stdin.readline()
+os.write(1, b"%d\\n" % fcntl.fcntl(1, fcntl.F_GETPIPE_SZ))
+sys.stdin.read()
+"""
+    async with run(*python(program)) as child:
+        (line,) = await receive(child, 1)
+        assert line == b"x" * 400 * 1024
+        child.send_nowait(b"")
+        assert await receive(child, 1) == [b"%d" % (512 * 1024)]
+
+
 async def test_half_a_line_at_the_end_is_no_message() -> None:
     async with run("printf", r'{"a":1}\n{"b":') as child:
         lines, error = await receive_rest(child)

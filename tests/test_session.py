@@ -223,6 +223,19 @@ async def test_a_server_that_says_much_at_once_lets_others_have_their_turn(autoj
         assert [message["params"]["data"] for message in talk.carried(standalone)[:1000]] == [str(n) for n in range(1000)]
 
 
+async def test_a_server_in_a_hurry_lets_others_have_their_turn_too(autojump_clock: MockClock) -> None:
+    async with open_session(event_store_max_events=None) as talk:
+        stream = await talk.ask(1, _meta={"progressToken": "a"})
+        seen = set()
+        talk.server.say(*burst(12_000))
+        with trio.fail_after(10):
+            while stream.end <= 12_000:
+                seen.add(stream.end)
+                await trio.lowlevel.checkpoint()
+        assert len(seen) > 1
+        assert stream.end == 12_001
+
+
 async def test_each_message_of_a_burst_is_shown(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "trioproxy.session")
     async with open_session(debug=True) as talk:

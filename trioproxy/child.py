@@ -38,7 +38,7 @@ logger = logging.getLogger("trioproxy.child")
 
 READ_SIZE: Final = 64 * 1024
 _BURST_SIZE: Final = 128 * 1024
-"""What is read at a time, and what the pipe holds then, where the last read was a full one: there is more."""
+"""What is read at a time, and what the pipe holds, while as much comes as would fill a pipe of the usual size."""
 MAX_QUEUED: Final = 1024 * 1024
 """Bytes waiting for a child to read its stdin, beyond which senders wait."""
 _PIPE_SIZE: Final = 64 * 1024
@@ -50,7 +50,7 @@ _DRAIN_TIME: Final = 0.5
 _LAST_WORDS_TIME: Final = 0.1
 """Seconds for the stderr of a dead child to be read, likewise, before its end is told."""
 _MAX_LEFT: Final = 1024 * 1024
-"""Bytes that a dead child may have left in its stdout, if somebody has enlarged the pipe."""
+"""Bytes that a dead child may have left in its stdout, if it has enlarged the pipe."""
 _EXIT_TIME: Final = 1.0
 """Seconds for a child that has closed its stdout to exit."""
 
@@ -196,15 +196,15 @@ class Child:
         assert self._process.stdout is not None
         while True:
             if self._read_size == _BURST_SIZE:
-                # There was more than we took.
+                # The last read brought a whole pipe: by now there is likely to be more.
                 await trio.lowlevel.checkpoint()
             elif not self._process.stdout.closed:
                 try:
                     await trio.lowlevel.wait_readable(self._stdout)
                 except trio.ClosedResourceError:
                     continue
-            # A line longer than the pipe comes in pieces that follow each other closely: waiting for each of them
-            # would cost a round of the scheduler for every 64 KiB.
+            # A line longer than the pipe comes in pieces that follow each other closely: to wait each time would cost a
+            # round of the scheduler.
             for _ in range(16):
                 data = self._read_stdout()
                 if data is None:
@@ -254,8 +254,9 @@ class Child:
         while True:
             while not self._outbox:
                 await self._filled.park()
-            few = len(self._outbox) == 1  # and perhaps large
-            pieces = gather((self._outbox[0], b"\n") if few else (b"\n".join((*self._outbox, b"")),))
+            # A lone message may be large, and need not be copied for its newline.
+            is_alone = len(self._outbox) == 1
+            pieces = gather((self._outbox[0], b"\n") if is_alone else (b"\n".join((*self._outbox, b"")),))
             self._outbox.clear()
             self._queued = sum(map(len, pieces))
             if self._queued > _PIPE_SIZE and not self._stdin_is_wide:
@@ -357,4 +358,5 @@ def _widen(pipe: int, size: int) -> None:
     if sys.platform == "linux":
         # There is a limit to what one user's pipes may take together; beyond it this one stays as it is.
         with suppress(OSError):
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size)
+            if fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) < size:
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, size)

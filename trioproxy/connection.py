@@ -480,7 +480,7 @@ class Connection(TCPServer):
         self.context.metrics.sent += sum(map(len, rest))
         try:
             if self._tls:
-                await self._write_tls(memoryview(b"".join(rest)))
+                await self._write_tls(rest[0] if len(rest) == 1 else memoryview(b"".join(rest)))
                 return
             while rest:
                 # What the kernel takes at once, and that is nearly everything, costs no round of the scheduler.

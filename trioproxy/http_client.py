@@ -131,6 +131,7 @@ class _Ask:
     headers: Headers
     body: bytes
     is_safe: bool
+    on_connected: Callable[[], None]
 
     def compose(self, url: str, route: Route, subject: str) -> h11.Request:
         """Return the head of the request.
@@ -210,6 +211,7 @@ class HttpClient:
         body: bytes = b"",
         is_safe: bool = False,
         follows_redirects: bool = True,
+        on_connected: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[ResponseStream]:
         """Send a request; the block gets its response as soon as the head of it is there.
 
@@ -221,12 +223,13 @@ class HttpClient:
             that was kept turns out to be closed.
           follows_redirects: a redirect within the origin is followed, and one that leads elsewhere is an error; otherwise
             it is an answer like any other.
+          on_connected: called before anything is sent: from then on nobody can tell whether the server has acted on it.
 
         Raises:
           CouldNotConnect: nothing was sent.
           HttpClientError: there is no response.
         """
-        ask = _Ask(method, headers, body, is_safe or method == "GET")
+        ask = _Ask(method, headers, body, is_safe or method == "GET", on_connected)
         connection, head = await self._ask(url, ask)
         redirects = 0
         try:
@@ -250,6 +253,7 @@ class HttpClient:
         while True:
             kept = await self._take(route)
             connection = kept or await self._connect(route, subject)
+            ask.on_connected()
             try:
                 with explained(subject):
                     head = await connection.ask(request, ask.body)

@@ -53,9 +53,43 @@ def test_a_burst_follows_its_first_line(lines: list[bytes]) -> None:
     assert follow_progress(lines, 300) == lines[301:]
 
 
-@pytest.mark.parametrize(("length", "following"), [(1, 0), (2, 0), (MIN_RUN, 0), (MIN_RUN + 1, MIN_RUN)])
-def test_few_lines_are_not_worth_the_effort(length: int, following: int) -> None:
-    assert len(follow_progress([line(n) for n in range(length)], 0)) == following
+@pytest.mark.parametrize(("length", "following"), [(1, 0), (2, 0), (MIN_RUN, 0), (120, 0), (121, 120), (500, 499)])
+def test_lines_are_worth_the_effort_from_as_many_on_as_one_has_bytes(length: int, following: int) -> None:
+    lines = [line(1, message=f"step {n:09d}") for n in range(length)]
+    assert len(lines[0]) == 120
+    assert len(follow_progress(lines, 0)) == following
+
+
+def test_a_long_run_comes_in_parts() -> None:
+    lines = [line(n) for n in range(5000)]
+    followed = 0
+    while run := follow_progress(lines, followed):
+        assert run == lines[followed + 1 : followed + 1 + len(run)]
+        assert len(run) < 1024
+        followed += len(run) + 1
+    assert followed > 4800
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        line(1, message="x" * 2000),
+        line(1).replace(b'"progress":1', b",".join([b'"progress":1'] * 5)),
+        b'{"jsonrpc":"2.0","method":"notifications/progress","params":{'
+        + b'"progress":1,' * 50_000
+        + b'"progressToken":7}}',
+    ],
+    ids=["long", "with many slots", "with far too many"],
+)
+def test_of_what_would_take_long_to_compile_no_form_is_made(text: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server could have us do nothing else."""
+    lines = [text] * 3000
+
+    def compile_nothing(pattern: bytes) -> Any:
+        raise AssertionError(f"a pattern of {len(pattern)} bytes was compiled")
+
+    monkeypatch.setattr("trioproxy.protocol.progress.re.compile", compile_nothing)
+    assert follow_progress(lines, 0) == []
 
 
 @pytest.mark.parametrize(
@@ -99,9 +133,10 @@ def test_a_message_that_is_more_than_printable_ascii_is_parsed(text: bytes) -> N
     assert follow_progress(lines, 0) == lines[1:500]
 
 
-def test_what_is_no_line_is_not_passed_over() -> None:
+@pytest.mark.parametrize("at", [1, 500, 999])
+def test_what_is_no_line_is_not_passed_over(at: int) -> None:
     lines: list[object] = [line(n) for n in range(1000)]
-    lines[500] = OversizedLine(b"", b"", 10**9)
+    lines[at] = OversizedLine(b"", b"", 10**9)
     assert follow_progress(lines, 0) == []
 
 
@@ -133,7 +168,7 @@ def bursts(draw: Any) -> list[bytes]:
     text = json.dumps(dict(members), separators=COMPACT, ensure_ascii=draw(st.booleans())).encode()
     lines = [
         text.replace(b'"progress":1', b'"progress":%d' % n).replace(b'"message":"a', b'"message":"a%d' % n)
-        for n in range(MIN_RUN + 20)
+        for n in range(300)
     ]
     for n in draw(st.lists(st.integers(1, len(lines) - 1), max_size=4)):
         at, width = draw(st.integers(0, len(lines[n]))), draw(st.integers(0, 2))

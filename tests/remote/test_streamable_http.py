@@ -623,16 +623,32 @@ class OnceUnknown(trio.abc.HostnameResolver):
         raise NotImplementedError
 
 
-async def test_a_time_that_is_over_during_an_attempt_says_what_the_one_before_met(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("transport", ["http-first", "sse-first", "sse-only"])
+async def test_a_time_that_is_over_during_an_attempt_says_what_the_one_before_met(
+    transport: str, autojump_clock: MockClock
+) -> None:
     """The code is that of a remote that was not reached, whether the time ends in an attempt or between two."""
     trio.socket.set_custom_hostname_resolver(OnceUnknown())
-    async with open_remote(RemoteConfig("http://remote.example/mcp", connection_timeout=3.0)) as remote:
+    config: Any = {"transport": transport, "connection_timeout": 3.0}
+    async with open_remote(RemoteConfig("http://remote.example/mcp", **config)) as remote:
         client = Client(remote)
         client.send(INITIALIZE)
         error = (await client.hear())["error"]
         assert error["code"] == -32603
         assert "was not reached within 3 s" in error["message"]
         assert "nobody of that name" in error["message"]
+
+
+async def test_a_remote_that_has_the_request_was_reached_whatever_was_before(autojump_clock: MockClock) -> None:
+    """Else its client might think that nothing was done."""
+    async with in_session(request_timeout=20.0) as (server, client):
+        await server.stop()
+        client.send(request(1))
+        await trio.sleep(1)
+        await server.start()
+        await server.next("POST")
+        error = (await client.hear())["error"]
+        assert (error["code"], "did not answer within 20 s" in error["message"]) == (-32001, True)
 
 
 async def test_a_request_outlives_a_restart_if_it_was_not_sent(autojump_clock: MockClock) -> None:

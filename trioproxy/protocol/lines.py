@@ -63,8 +63,8 @@ class LineFramer:
             rest.clear()
         if last:
             self._keep(last)
-        lines = [line for line in lines if isinstance(line, OversizedLine) or line.strip()]
-        lines += [line for line in rest if line.strip()]
+        lines = [line for line in lines if isinstance(line, OversizedLine) or (line and not line.isspace())]
+        lines += [line for line in rest if line and not line.isspace()]
         return lines
 
     def _keep(self, piece: bytes) -> None:

@@ -15,7 +15,10 @@ from collections.abc import Sequence
 from typing import Final
 
 MIN_RUN: Final = 64
-"""How many lines are worth a form: to make one takes as long as to parse so many, unless it was made before."""
+"""How many lines make a burst."""
+_WINDOW: Final = 1024
+"""How many are looked at in one go."""
+_MAX_SLOTS: Final = 4
 
 _NUMBER: Final = rb"(?!0[0-9])[0-9]++(?:\.[0-9]++)?"
 _STRING: Final = rb'"[ !#-\[\]-~]*+"'
@@ -30,34 +33,41 @@ _SLOT: Final = re.compile(
 def follow_progress(lines: Sequence[object], at: int) -> list[bytes]:
     """Return those of `lines` that go on, without a gap, about the request of `lines[at]`, itself not among them.
 
-    Nothing is returned for few lines.
+    Of a long run not all are returned at once.  Nothing is returned of a short one, nor where there is anything among the
+    next lines that is none: to make a form of a line takes as long as to parse as many lines as it has bytes.
 
     Args:
       at: where there is a `notifications/progress`, which was parsed.
     """
     if at + MIN_RUN >= len(lines):
         return []
-    line, *following = (line for line in lines[at:] if isinstance(line, bytes))
-    if at + 1 + len(following) < len(lines) or _outline(line) != _outline(following[MIN_RUN - 1]):
+    window = lines[at : at + _WINDOW]
+    line, *following = (line for line in window if isinstance(line, bytes))
+    needed = max(MIN_RUN, len(line))
+    if needed > len(following) or len(following) + 1 < len(window) or _outline(line) != _outline(following[needed - 1]):
         return []
     text = b"\n".join((line, *following, b""))
-    match = _form(line).match(text)
-    return following[: text.count(b"\n", 0, match.end()) - 1] if match else []
+    form = _form(line)
+    match = None if form is None else form.match(text)
+    return [] if match is None else following[: text.count(b"\n", 0, match.end()) - 1]
 
 
 def _outline(line: bytes) -> bytes:
     return _SLOT.sub(b"", line)
 
 
-def _form(line: bytes) -> re.Pattern[bytes]:
-    """Return what fits lines that differ from this one in nothing but what changes.
+def _form(line: bytes) -> re.Pattern[bytes] | None:
+    """Return what fits lines that differ from this one in nothing but what changes; None where too much does.
 
     The first line has to be this one: what stands for its token is what the others have to repeat.  So the same form, which
     `re` remembers, is good for other tokens.
     """
+    slots = list(_SLOT.finditer(line))
+    if len(slots) > _MAX_SLOTS:
+        return None
     form, opening = b"", b""
     at = 0
-    for slot in _SLOT.finditer(line):
+    for slot in slots:
         kind = slot.lastgroup or ""
         form += re.escape(line[at : slot.start(kind)])
         at = slot.end(kind)
@@ -66,4 +76,4 @@ def _form(line: bytes) -> re.Pattern[bytes]:
             form += rb"\1"
         else:
             form += {"number": _NUMBER, "string": _STRING, "token": re.escape(slot[kind])}[kind]
-    return re.compile(b"%b(?:%b%b\n)*+" % (opening, form, re.escape(line[at:])))
+    return re.compile(b"%b(?:%b%b\n)++" % (opening, form, re.escape(line[at:])))

@@ -50,6 +50,7 @@ class Call:
 
     Attributes:
       scope: all that is done for it; ends it when cancelled.
+      trouble: why the last attempt to reach the remote has failed; empty when there is a connection, or nothing was tried.
       has_departed: the remote has begun to answer, or will do so elsewhere.
       answer: the response, once there is one.
       is_done: nothing more is waited for: there is an answer, or a `failure`.
@@ -63,6 +64,7 @@ class Call:
         self.time_limit: Final = math.inf if time_limit is None else time_limit
         self.is_own: Final = is_own
         self.scope: Final = trio.CancelScope(deadline=trio.current_time() + self.time_limit)
+        self.trouble = ""
         self.has_departed: Final = trio.Event()
         self.is_done: Final = trio.Event()
         self.has_ended: Final = trio.Event()

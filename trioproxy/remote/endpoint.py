@@ -10,6 +10,7 @@ import trio
 from ..http_client import CouldNotConnect, Headers, HttpClient, ResponseStream
 from ..protocol.urls import shown_url
 from .backoff import Backoff
+from .calls import Call
 from .credentials import Credentials
 from .settings import RemoteConfig
 
@@ -20,13 +21,11 @@ class Endpoint:
     Attributes:
       url: of its MCP endpoint.
       shown: the same without its query, for error messages.
-      trouble: why there was no connection, the last time that one was tried; empty where there was one.
     """
 
     def __init__(self, client: HttpClient, config: RemoteConfig, credentials: Credentials | None) -> None:
         self.url = config.url
         self.shown = shown_url(config.url)
-        self.trouble = ""
         self._client = client
         self._credentials = credentials
         ours = list(config.headers)
@@ -46,6 +45,7 @@ class Endpoint:
         url: str | None = None,
         is_safe: bool = False,
         patience: float = 0.0,
+        call: Call | None = None,
     ) -> AsyncIterator[ResponseStream]:
         """Send a request; the block gets its response, whatever its status.
 
@@ -55,6 +55,7 @@ class Endpoint:
           url: another one than that of the endpoint, of the same origin.
           is_safe: it may be sent twice.
           patience: seconds for which it is tried again if there is no connection: of such a request nothing was sent.
+          call: for whose sake; it is told why there is no connection, as long as there is none.
 
         Raises:
           HttpClientError: there is no response.
@@ -62,11 +63,16 @@ class Endpoint:
         backoff = Backoff(longest=5.0)
         has_renewed = False
         give_up_at = trio.current_time() + patience
+
+        def forget_trouble() -> None:
+            if call is not None:
+                call.trouble = ""
+
         while True:
             try:
                 sent = await self._complete(headers)
                 async with self._client.open_request(
-                    method, url or self.url, headers=sent, body=body, is_safe=is_safe
+                    method, url or self.url, headers=sent, body=body, is_safe=is_safe, on_connected=forget_trouble
                 ) as response:
                     if response.status in (401, 403) and self._credentials is not None and not has_renewed:
                         has_renewed = True
@@ -74,11 +80,11 @@ class Endpoint:
                             continue
                     # No longer anything that could be tried again.
                     give_up_at = 0.0
-                    self.trouble = ""
                     yield response
                     return
             except CouldNotConnect as error:
-                self.trouble = str(error)
+                if call is not None:
+                    call.trouble = str(error)
                 pause = backoff.pause()
                 if trio.current_time() + pause >= give_up_at:
                     raise

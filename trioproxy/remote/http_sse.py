@@ -74,17 +74,17 @@ class HttpSse:
         self._streams_lost = 0
         self._connection = trio.CancelScope()
 
-    async def connect(self, patience: float = 0.0) -> None:
+    async def connect(self, call: Call | None = None) -> None:
         """Open the stream.
 
         Args:
-          patience: seconds for which a remote that can't be reached is tried again.
+          call: for whose sake; as long as it has time, a remote that can't be reached is tried again.
 
         Raises:
           NoEventStream: the remote has something else there.
           HttpClientError: it can't be reached.
         """
-        await self._nursery.start(self._run, patience)
+        await self._nursery.start(self._run, call)
 
     async def ask(self, call: Call) -> Refusal | None:
         """Make a request, and return once it has its answer, or with what HTTP had in its place.
@@ -175,17 +175,17 @@ class HttpSse:
 
     # The stream
 
-    async def _run(self, patience: float, task_status: trio.TaskStatus[None]) -> None:
+    async def _run(self, call: Call | None, task_status: trio.TaskStatus[None]) -> None:
         """Keep a stream open.  The first tells whether there is any; all later ones are tried for until they are there."""
         backoff = Backoff()
-        trouble = await self._read_once(task_status, patience)
+        trouble = await self._read_once(task_status, call)
         while True:
             self._lose(trouble)
             logger.info("the stream was lost: %s", trouble)
             await self._pause(backoff)
             since = trio.current_time()
             try:
-                trouble = await self._read_once(None, 0.0)
+                trouble = await self._read_once(None, None)
             except (HttpClientError, NoEventStream) as error:
                 trouble = str(error)
             if trio.current_time() - since > _LONG_LIVED:
@@ -198,7 +198,7 @@ class HttpSse:
                 await self._wanted.park()
             await trio.sleep(_EAGER_PAUSE)
 
-    async def _read_once(self, task_status: trio.TaskStatus[None] | None, patience: float) -> str:
+    async def _read_once(self, task_status: trio.TaskStatus[None] | None, call: Call | None) -> str:
         """Read one stream to its end, and return why it has ended.
 
         Raises:
@@ -206,10 +206,11 @@ class HttpSse:
           HttpClientError: there is no response.
         """
         limit = self._config.connection_timeout or math.inf
+        patience = 0.0 if call is None else call.time_limit
         failure: NoEventStream | None = None
         trouble = "it was given up"
         with trio.CancelScope(deadline=trio.current_time() + limit) as self._connection:
-            async with self._endpoint.open("GET", [(b"accept", EVENT_STREAM)], patience=patience) as response:
+            async with self._endpoint.open("GET", [(b"accept", EVENT_STREAM)], patience=patience, call=call) as response:
                 if response.status != 200 or media_type(response) != EVENT_STREAM:
                     refusal = await read_refusal(response, self._endpoint.shown)
                     raise NoEventStream(f"no event stream: {refusal}", refusal)

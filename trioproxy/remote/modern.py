@@ -132,6 +132,7 @@ class ModernHttp:
             request.raw,
             is_safe=request.method in SAFE_METHODS,
             patience=call.time_limit if is_patient else RESTART_TIME,
+            call=call,
         ) as response:
             if not 200 <= response.status < 300:
                 refusal = await read_refusal(response, self._endpoint.shown)

@@ -272,8 +272,8 @@ class Remote:
     def _expired(self, call: Call) -> TrioproxyError:
         """Say what was missing when a call's time was over: an answer, or a remote."""
         limit = f"within {call.time_limit:g} s"
-        if self._endpoint.trouble and not call.has_departed.is_set():
-            return ChildError(f"{self._endpoint.shown} was not reached {limit}; an attempt: {self._endpoint.trouble}")
+        if call.trouble:
+            return ChildError(f"{self._endpoint.shown} was not reached {limit}; the last attempt: {call.trouble}")
         return RequestTimedOut(f"{self._endpoint.shown} did not answer {limit}")
 
     async def _ask(self, call: Call) -> Refusal | None:
@@ -304,7 +304,7 @@ class Remote:
         """Make the first request, which finds out how the remote is spoken to."""
         if self._config.transport in ("sse-first", "sse-only"):
             try:
-                await self._sse.connect(patience=call.time_limit)
+                await self._sse.connect(call)
             except NoEventStream as error:
                 is_over = error.refusal is not None and error.refusal.status >= 500
                 if self._config.transport == "sse-only" or is_over:

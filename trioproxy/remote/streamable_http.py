@@ -214,7 +214,9 @@ class StreamableHttp:
         reader = Reader(self._config.max_message_size)
         headers = [*POST_HEADERS, *session.headers]
         is_safe = call.request.method in SAFE_METHODS
-        async with self._endpoint.open("POST", headers, call.request.raw, is_safe=is_safe, patience=patience) as response:
+        async with self._endpoint.open(
+            "POST", headers, call.request.raw, is_safe=is_safe, patience=patience, call=call
+        ) as response:
             if not 200 <= response.status < 300:
                 return await read_refusal(response, self._endpoint.shown)
             self._on_proven()
