@@ -42,7 +42,7 @@ def follow_progress(lines: Sequence[object], at: int) -> list[bytes]:
     if at + MIN_RUN >= len(lines):
         return []
     window = lines[at : at + _WINDOW]
-    line, *following = (line for line in window if isinstance(line, bytes))
+    line, *following = [line for line in window if isinstance(line, bytes)]
     needed = max(MIN_RUN, len(line))
     if needed > len(following) or len(following) + 1 < len(window) or _outline(line) != _outline(following[needed - 1]):
         return []
