@@ -179,6 +179,36 @@ async def test_a_child_that_says_much_at_once_is_heard_in_larger_pieces() -> Non
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pipes have a size of their own there")
+@pytest.mark.parametrize("size", [30, 143, 5000])
+async def test_the_pipe_of_a_child_that_has_filled_it_is_widened_however_small_its_writes(size: int) -> None:
+    """Each page of a pipe takes whole writes: it is full before it holds what its size is."""
+    program = f"""
+import fcntl, os, sys
+line = b"x" * {size - 1} + b"\\n"
+os.set_blocking(1, False)
+written = 0
+try:
+    while True:
+        written += os.write(1, line)
+except BlockingIOError:
+    print("full", file=sys.stderr, flush=True)
+os.set_blocking(1, True)
+sys.stdin.readline()
+os.write(1, line[written % {size}:] + b"%d\\n" % fcntl.fcntl(1, fcntl.F_GETPIPE_SZ))
+sys.stdin.read()
+"""
+    stderr = Stderr()
+    async with run(*python(program), stderr=stderr) as child:
+        await stderr.wait_line("full")
+        lines = await child.receive()
+        assert set(lines) == {b"x" * (size - 1)}
+        child.send_nowait(b"")
+        while (lines := await child.receive())[-1] == b"x" * (size - 1):
+            pass
+        assert lines[-1] == b"%d" % (128 * 1024)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes have a size of their own there")
 async def test_a_pipe_that_a_child_has_widened_further_is_left_as_it_is() -> None:
     program = """
 import fcntl, os, sys

@@ -37,8 +37,10 @@ from .stderr import StderrRelay
 logger = logging.getLogger("trioproxy.child")
 
 READ_SIZE: Final = 64 * 1024
+_FULL: Final = 48 * 1024
+"""What fills a pipe of the usual size: of small writes it holds less than 64 KiB, since each page of it takes whole ones."""
 _BURST_SIZE: Final = 128 * 1024
-"""What is read at a time, and what the pipe holds, while as much comes as would fill a pipe of the usual size."""
+"""What is read at a time, and what the pipe holds, while each read brings as much as fills a pipe."""
 MAX_QUEUED: Final = 1024 * 1024
 """Bytes waiting for a child to read its stdin, beyond which senders wait."""
 _PIPE_SIZE: Final = 64 * 1024
@@ -228,7 +230,7 @@ class Child:
         except BlockingIOError:
             self._read_size = READ_SIZE
             return None
-        self._read_size = READ_SIZE if len(data) < READ_SIZE else _BURST_SIZE
+        self._read_size = READ_SIZE if len(data) < _FULL else _BURST_SIZE
         if self._read_size == _BURST_SIZE and not self._stdout_is_wide:
             self._stdout_is_wide = True
             _widen(self._stdout, _BURST_SIZE)
