@@ -108,7 +108,7 @@ class Stream:
         position = max(position, self.start)
         start = position - self._first
         messages = self._messages[start : start + _READ_COUNT]
-        if sum(map(len, messages)) > READ_SIZE:
+        if self._log.bytes > READ_SIZE and sum(map(len, messages)) > READ_SIZE:
             sizes = accumulate(map(len, messages))
             count = 1 + next(n for n, size in enumerate(sizes) if size >= READ_SIZE)
             messages = messages[:count]
