@@ -78,12 +78,12 @@ async def test_patience_ends_for_each_in_its_time_and_not_for_who_has_something(
     async with ringing(alarm, watch):
         for waiter in waiters:
             alarm.limit_patience(waiter, 2)
-            await trio.sleep(0.5)
+            await trio.sleep(0.25)
         waiters[1].has_something = True
         await trio.sleep(10)
     # Who has something is merely let go of, together with the one before.
-    assert [waiter.ended_at for waiter in waiters] == [now + 2, now + 2, now + 3, now + 3.5]
-    assert watch.looked == [now + 2, now + 3, now + 3.5]
+    assert [waiter.ended_at for waiter in waiters] == [now + 2, now + 2, now + 2.5, now + 2.75]
+    assert watch.looked == [now + 2, now + 2.5, now + 2.75]
 
 
 async def test_a_deadline_that_is_given_while_it_looks_is_not_forgotten(autojump_clock: MockClock) -> None:
