@@ -1,7 +1,8 @@
 """How children end, and what that says of their command: that it works, needs a rest, or is none.
 
-The longer the row of children that could not live, the longer the pause before the next one; a command that keeps dying
-under one session is given up for a while.  Whoever needs a child at once is not made to wait for any of this.
+The longer the row of children that could not live, the longer the pause before the next spare; and so it is with a session
+whose children die one after the other, until it is given up, and the command held to be broken for a while.  A new session
+does not wait for any of this: where there is no spare, its child is started at once.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Deaths:
     Attributes:
       count: of them.
       in_a_row: how many could not live, one after the other.
-      last: how the last one ended.
+      last: how the last one ended, or why one that was to take its place did not come.
       has_answered: whether a child has ever said anything.
     """
 
